@@ -1,0 +1,35 @@
+# `make demo` and `make test` do everything on a fresh machine: environment first, then the job.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+# The Hub client's Xet transfer bypasses plain HTTP servers; tests talk to local ones (see ../shared/facts/hub.md).
+export HF_HUB_DISABLE_XET = 1
+
+.PHONY: env demo test test-all lint clean
+
+env: $(STAMP)
+
+# torch first, alone and pinned: any other order lets pip resolve a build with gigabytes of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch numpy
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: env
+	$(BIN)/zoo demo --out demo-out
+
+test: env
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: env
+	$(BIN)/python -m pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo-out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

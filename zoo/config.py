@@ -1,0 +1,131 @@
+"""``config.json``: everything besides weights that a detector is made of, as checked data.
+
+The file holds data only. It is validated strictly (unknown keys, wrong types and numbers out of bounds are errors) before
+anything is built from it, so that a downloaded configuration can neither run code nor ask for absurd amounts of memory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from zoo.errors import ConfigError, FileMissingError
+
+FORMAT = 1
+
+Side = Annotated[int, Field(ge=1, le=8192)]
+VariantValue = bool | int | float | str
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class InputSpec(_Strict):
+    """What the network receives, and how a picture becomes that.
+
+    Attributes:
+        channels: channels of the input; 3 means RGB.
+        image_size: (height, width) in pixels that the detector was made for.
+        resize: ``letterbox`` keeps the aspect ratio and pads with ``pad_value``; ``stretch`` does not.
+        pad_value: grey level of the padding, 0..255.
+    """
+
+    channels: Annotated[int, Field(ge=1, le=64)] = 3
+    image_size: Annotated[tuple[Side, Side], Field(strict=False)] = (640, 640)
+    resize: Literal["letterbox", "stretch"] = "letterbox"
+    pad_value: Annotated[int, Field(ge=0, le=255)] = 114
+
+
+class DecodeSpec(_Strict):
+    """How raw head maps become boxes; this part lies outside the NIR graph and is the same for every backend.
+
+    Attributes:
+        kind: ``dfl``: distribution focal loss bins per box side, then class logits.
+        strides: input pixels per cell, finest scale first.
+        reg_max: bins per box side.
+        class_agnostic: non-maximum suppression across classes instead of within each class.
+    """
+
+    kind: Literal["dfl"] = "dfl"
+    strides: Annotated[tuple[Annotated[int, Field(ge=1, le=256)], ...], Field(strict=False, min_length=1, max_length=8)] = (
+        8,
+        16,
+        32,
+    )
+    reg_max: Annotated[int, Field(ge=2, le=64)] = 16
+    class_agnostic: bool = False
+
+
+class ModelConfig(_Strict):
+    """The whole configuration of one detector.
+
+    Attributes:
+        format: version of this layout.
+        arch: name that ``zoo.create`` takes, for example ``spikeyolo-n``.
+        class_names: one name per class, in the order of the class logits.
+        time_steps: T, network steps per image.
+        levels: D, the largest integer that an I-LIF neuron emits per step.
+        variant: further keyword arguments of the architecture.
+        fused: batch norms are folded into the convolutions (the deployed form).
+        merged: re-parameterised convolutions are merged into one dense convolution each (implies ``fused``).
+        input, decode: see there.
+    """
+
+    format: Literal[1] = FORMAT
+    arch: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]{0,63}$")]
+    class_names: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(strict=False, min_length=1, max_length=10_000)]
+    time_steps: Annotated[int, Field(ge=1, le=10_000)] = 1
+    levels: Annotated[int, Field(ge=1, le=255)] = 4
+    variant: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")], VariantValue], Field(max_length=32)] = {}
+    fused: bool = False
+    merged: bool = False
+    input: InputSpec = InputSpec()
+    decode: DecodeSpec = DecodeSpec()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        if self.merged and not self.fused:
+            raise ValueError("merged implies fused: a merged detector has no batch norm left")
+        return self
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def to_json(self) -> str:
+        """The configuration as the text of ``config.json``."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def parse_config(text: str | bytes, *, source: str = "config.json") -> ModelConfig:
+    """Read a configuration from JSON text.
+
+    Raises:
+        ConfigError: not JSON, unknown or missing keys, wrong types, numbers out of bounds.
+    """
+    try:
+        return ModelConfig.model_validate_json(text)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
+        raise ConfigError(f"{source} is not a valid model configuration: {problems}") from None
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read ``config.json`` from a file of at most 1 MiB.
+
+    Raises:
+        FileMissingError: no such file.
+        ConfigError: see :func:`parse_config`.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(2**20 + 1)
+    except OSError as error:
+        raise FileMissingError(f"cannot read the model configuration {path}: {error.strerror}") from None
+    if len(text) > 2**20:
+        raise ConfigError(f"{path} is larger than 1 MiB: this is no model configuration")
+    return parse_config(text, source=str(path))
