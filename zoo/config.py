@@ -13,8 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from zoo.errors import ConfigError, FileMissingError
 
-FORMAT = 1
-
 Side = Annotated[int, Field(ge=1, le=8192)]
 VariantValue = bool | int | float | str
 
@@ -50,7 +48,9 @@ class DecodeSpec(_Strict):
     """
 
     kind: Literal["dfl"] = "dfl"
-    strides: Annotated[tuple[Annotated[int, Field(ge=1, le=256)], ...], Field(strict=False, min_length=1, max_length=8)] = (
+    strides: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=256)], ...], Field(strict=False, min_length=1, max_length=8)
+    ] = (
         8,
         16,
         32,
@@ -74,12 +74,17 @@ class ModelConfig(_Strict):
         input, decode: see there.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     arch: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]{0,63}$")]
-    class_names: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(strict=False, min_length=1, max_length=10_000)]
+    class_names: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+        Field(strict=False, min_length=1, max_length=10_000),
+    ]
     time_steps: Annotated[int, Field(ge=1, le=10_000)] = 1
     levels: Annotated[int, Field(ge=1, le=255)] = 4
-    variant: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")], VariantValue], Field(max_length=32)] = {}
+    variant: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")], VariantValue], Field(max_length=32)
+    ] = {}
     fused: bool = False
     merged: bool = False
     input: InputSpec = InputSpec()

@@ -1,0 +1,1 @@
+"""Detectors, one file per published architecture, and what they share: decoding, prediction, registry."""

@@ -1,0 +1,277 @@
+"""What every detector can do, whichever framework runs it: take images, return raw head maps, decode, predict.
+
+:class:`Detector` is the snnTorch form (an ordinary ``nn.Module``). :class:`GraphDetector` runs an exported NIR graph on any
+backend. Both share everything before and after the graph: repeating the image over T, the mean over T, decoding and
+non-maximum suppression.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from zoo.config import ModelConfig
+from zoo.errors import InvalidInputError
+from zoo.layers.neurons import ILIF
+
+if TYPE_CHECKING:
+    import nir
+    from zoo.data.images import ImageSource
+    from zoo.results import Result
+
+
+def folded_input(images: Tensor, config: ModelConfig) -> Tensor:
+    """Images (B, C, H, W), repeated T times, or frames (T, B, C, H, W), as the folded (T*B, C, H, W).
+
+    Raises:
+        InvalidInputError: other dimensions, channels, time steps, or a size that the strides do not divide.
+    """
+    channels, steps, multiple = config.input.channels, config.time_steps, max(config.decode.strides)
+    if images.dim() == 4:
+        images = images.expand(steps, *images.shape)
+    if images.dim() != 5 or images.shape[0] != steps or images.shape[2] != channels:
+        raise InvalidInputError(
+            f"expected images of shape (B, {channels}, H, W) or frames of shape ({steps}, B, {channels}, H, W), "
+            f"got {tuple(images.shape)}"
+        )
+    height, width = images.shape[-2:]
+    if height % multiple or width % multiple or images.numel() == 0:
+        raise InvalidInputError(f"height and width must be multiples of {multiple} and not zero, got {height}x{width}")
+    if not images.is_floating_point():
+        raise InvalidInputError(f"expected images as floating point in [0, 1], got {images.dtype}")
+    return images.flatten(0, 1)
+
+
+class DetectorBase:
+    """Decoding and prediction, shared by all backends. A subclass provides ``__call__`` and ``dtype``.
+
+    Attributes:
+        config: architecture and hyper-parameters.
+        card: the zoo's card when the detector came from a named model, else None.
+    """
+
+    config: ModelConfig
+    card: Any
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names, in the order of the class logits."""
+        return self.config.class_names
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels to which pictures are resized."""
+        return self.config.input.image_size
+
+    @property
+    def time_steps(self) -> int:
+        """T, network steps per image."""
+        return self.config.time_steps
+
+    def decode(self, raw: Sequence[Tensor]) -> Tensor:
+        """Raw head maps, finest first -> (B, 4 + classes, A): cx, cy, w, h in input pixels, then class scores in 0..1."""
+        from zoo.detectors.decoding import decode_dfl
+
+        spec = self.config.decode
+        return decode_dfl(raw, strides=spec.strides, reg_max=spec.reg_max, num_classes=self.config.num_classes)
+
+    def predict(
+        self,
+        source: ImageSource | Sequence[ImageSource],
+        conf: float = 0.25,
+        iou: float = 0.7,
+        max_det: int = 300,
+    ) -> Result | list[Result]:
+        """Detect objects in one picture or in several.
+
+        Args:
+            source: path, PIL image, uint8 array (H, W, 3) in RGB, or tensor (3, H, W); or a list of these.
+            conf: least class score of a detection, 0..1.
+            iou: overlap above which the weaker of two boxes is dropped, 0..1.
+            max_det: detections per picture at most.
+
+        Returns:
+            A result with ``supervision.Detections`` in pixels of the source; a list of them for a list of sources.
+
+        Raises:
+            InvalidInputError: not a picture, or limits out of bounds.
+            FileMissingError: no such file.
+        """
+        for name, value in (("conf", conf), ("iou", iou)):
+            if not 0 <= value <= 1:
+                raise InvalidInputError(f"{name} must lie in 0..1, got {value}")
+        if max_det < 1:
+            raise InvalidInputError(f"max_det must be at least 1, got {max_det}")
+        if isinstance(source, list | tuple):
+            return [self._predict_one(one, conf, iou, max_det) for one in source]
+        return self._predict_one(source, conf, iou, max_det)  # type: ignore[arg-type]
+
+    def _predict_one(self, source: ImageSource, conf: float, iou: float, max_det: int) -> Result:
+        from zoo.data.images import load_image, prepare
+        from zoo.detectors.decoding import non_max_suppression
+        from zoo.results import Result
+
+        image = load_image(source)
+        tensor, placement = prepare(image, self.config.input)
+        with torch.inference_mode():
+            decoded = self.decode(self(tensor[None]))
+            (kept,) = non_max_suppression(
+                decoded, conf=conf, iou=iou, max_det=max_det, class_agnostic=self.config.decode.class_agnostic
+            )
+        rows = kept.double().cpu().numpy()
+        return Result.from_rows(
+            placement.undo(rows[:, :4]),
+            rows[:, 4],
+            rows[:, 5].astype(int),
+            class_names=self.class_names,
+            image=image,
+            path=Path(source) if isinstance(source, str | Path) else None,
+        )
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Images (B, C, H, W) in [0, 1] or frames (T, B, C, H, W) -> raw head maps averaged over T, finest first."""
+        raise NotImplementedError
+
+
+class Detector(DetectorBase, nn.Module):
+    """A detector in snnTorch: ordinary, trainable, exportable.
+
+    Args:
+        network: (T*B, C, H, W) -> list of raw head maps (T*B, channels, H/s, W/s), finest first.
+        config: describes the network.
+    """
+
+    __call__ = nn.Module.__call__
+
+    def __init__(self, network: nn.Module, config: ModelConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.card = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether batch norms are folded into the convolutions (the deployed form)."""
+        return self.config.fused
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images (B, C, H, W) in [0, 1] or frames (T, B, C, H, W) -> raw head maps (B, channels, H/s, W/s).
+
+        The maps are averaged over T, finest scale first.
+        """
+        device = next(self.network.parameters()).device
+        maps = self.network(folded_input(images, self.config).to(device, self.dtype))
+        return [raw.unflatten(0, (self.time_steps, -1)).mean(0) for raw in maps]
+
+    def fuse(self, *, merge: bool = False, dtype: torch.dtype = torch.float32) -> Detector:
+        """The deployed form: batch norms folded in float64, constants rounded once to ``dtype``.
+
+        Args:
+            merge: also merge each re-parameterised convolution into one dense 3x3: more weights, but then every synapse
+                sees spikes only, which certificates and neuromorphic chips need.
+            dtype: of the result. float32 is what is published; float64 serves comparisons with other float64 code.
+
+        Returns:
+            A new detector in eval mode; this one is unchanged.
+
+        Raises:
+            InvalidInputError: already fused.
+        """
+        if self.is_fused:
+            raise InvalidInputError("this detector is fused already; fuse the trainable form instead")
+        fused = copy.deepcopy(self).cpu().eval().requires_grad_(False)
+        for module in list(fused.network.modules()):
+            if hasattr(module, "fuse_"):
+                module.fuse_(merge=merge)
+        for module in fused.network.modules():
+            if isinstance(module, ILIF):
+                module.freeze(dtype)
+        fused.config = self.config.model_copy(update={"fused": True, "merged": merge})
+        return fused.to(dtype).eval()
+
+    def to_nir(self, image_size: tuple[int, int] | int | None = None) -> nir.NIRGraph:
+        """Export the deployed form to standard NIR.
+
+        Args:
+            image_size: (height, width) in pixels, or one number for both; by default the detector's own.
+
+        Raises:
+            ExportError: a module has no exact lowering; the message names it.
+        """
+        from zoo.nir_graphs.export import export_detector
+
+        return export_detector(self, image_size)
+
+    def export(
+        self, path: str | Path, *, image_size: tuple[int, int] | int | None = None, single_output: bool = False
+    ) -> Path:
+        """Write the deployed form as a standard ``.nir`` file; see :func:`zoo.export`."""
+        from zoo.api import export
+
+        return export(self, path, image_size=image_size, single_output=single_output)
+
+
+class RunnableGraph(Protocol):
+    """What :class:`GraphDetector` needs of a runnable graph."""
+
+    graph: nir.NIRGraph
+    dtype: torch.dtype
+
+    def __call__(self, x: Tensor) -> dict[str, Tensor]:
+        """Input (T, B, ...) -> outputs (T, B, ...) by node name."""
+        ...
+
+
+class GraphDetector(DetectorBase):
+    """A detector rebuilt from a NIR graph alone, on any backend.
+
+    Args:
+        runnable: a backend's runnable form of the graph.
+        config: describes input, classes and decoding.
+    """
+
+    def __init__(self, runnable: RunnableGraph, config: ModelConfig) -> None:
+        from zoo.nir_graphs import metadata
+
+        self.runnable = runnable
+        self.config = config
+        self.card = None
+        self.info = metadata.get(runnable.graph)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type in which the graph runs."""
+        return self.runnable.dtype
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels for which the graph was exported."""
+        return self.info.image_size or self.config.input.image_size
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Images (B, C, H, W) in [0, 1] or frames (T, B, C, H, W) -> raw head maps averaged over T, finest first.
+
+        Raises:
+            InvalidInputError: another image size than the graph was exported for.
+        """
+        folded = folded_input(images, self.config)
+        if tuple(folded.shape[-2:]) != tuple(self.image_size):
+            raise InvalidInputError(
+                f"this graph was exported for images of {self.image_size[0]}x{self.image_size[1]} pixels, got "
+                f"{folded.shape[-2]}x{folded.shape[-1]}; export it again with image_size=..."
+            )
+        outputs = self.runnable(folded.unflatten(0, (self.time_steps, -1)).to(self.dtype))
+        return [raw.mean(0) for raw in self._scales(outputs)]
+
+    def _scales(self, outputs: dict[str, Tensor]) -> list[Tensor]:
+        return [outputs[output["node"]] for output in self.info.outputs]

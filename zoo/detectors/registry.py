@@ -1,0 +1,147 @@
+"""Architectures by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from zoo.config import DecodeSpec, InputSpec, ModelConfig
+from zoo.detectors import spikeyolo
+from zoo.detectors.base import Detector
+from zoo.errors import ConfigError, UnknownModelError
+
+
+class Family:
+    """One published architecture with its sizes.
+
+    Args:
+        name: prefix of the architecture names, for example ``spikeyolo``.
+        sizes: what may follow, for example ``n`` in ``spikeyolo-n``.
+        network: called as ``network(size, num_classes=..., time_steps=..., levels=..., **variant)``.
+        input_spec, decode_spec: called with the size.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sizes: Sequence[str],
+        network: Callable[..., nn.Module],
+        input_spec: Callable[[str], InputSpec],
+        decode_spec: Callable[[str], DecodeSpec],
+    ) -> None:
+        self.name = name
+        self.sizes = tuple(sizes)
+        self.network = network
+        self.input_spec = input_spec
+        self.decode_spec = decode_spec
+
+    def variants(self) -> set[str]:
+        """Keyword arguments that a caller may set besides the common ones."""
+        return set(inspect.signature(self.network).parameters) - {"size", "num_classes", "time_steps", "levels"}
+
+
+FAMILIES = {
+    "spikeyolo": Family(
+        "spikeyolo",
+        tuple(spikeyolo.SIZES),
+        spikeyolo.SpikeYOLO,
+        spikeyolo.input_spec,
+        spikeyolo.decode_spec,
+    )
+}
+
+
+def architectures() -> list[str]:
+    """Every name that :func:`create` takes."""
+    return [f"{family.name}-{size}" for family in FAMILIES.values() for size in family.sizes]
+
+
+def _resolve(arch: str) -> tuple[Family, str]:
+    for family in FAMILIES.values():
+        for size in family.sizes:
+            if arch == f"{family.name}-{size}":
+                return family, size
+    close = difflib.get_close_matches(arch, architectures(), n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(architectures())}"
+    raise UnknownModelError(f"there is no architecture {arch!r}; {hint}")
+
+
+def create(
+    arch: str,
+    *,
+    num_classes: int,
+    time_steps: int | None = None,
+    levels: int | None = None,
+    class_names: Sequence[str] | None = None,
+    image_size: tuple[int, int] | int | None = None,
+    class_agnostic: bool = False,
+    **variant: Any,
+) -> Detector:
+    """A detector with random weights, in training form.
+
+    Args:
+        arch: for example ``spikeyolo-n``; see :func:`architectures`.
+        num_classes: number of classes.
+        time_steps: T; by default 1.
+        levels: D of integer neurons; by default 4.
+        class_names: by default ``class 0``, ``class 1``, ...
+        image_size: (height, width) in pixels to which pictures are resized; by default the architecture's own.
+        class_agnostic: suppress overlapping boxes across classes in ``predict``.
+        **variant: further arguments of the architecture, such as ``decay`` or ``form``.
+
+    Raises:
+        UnknownModelError: no such architecture.
+        ConfigError: a number out of bounds, an unknown variant argument, or class names that do not fit.
+    """
+    family, size = _resolve(arch)
+    unknown = set(variant) - family.variants()
+    if unknown:
+        raise ConfigError(
+            f"{arch} takes no argument {', '.join(sorted(unknown))}; it takes {', '.join(sorted(family.variants()))}"
+        )
+    if class_names is None:
+        class_names = [f"class {index}" for index in range(num_classes)]
+    if len(class_names) != num_classes:
+        raise ConfigError(f"{len(class_names)} class names were given for {num_classes} classes")
+    spec = family.input_spec(size)
+    if image_size is not None:
+        sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        spec = spec.model_copy(update={"image_size": sides})
+    config = ModelConfig(
+        arch=arch,
+        class_names=tuple(class_names),
+        time_steps=1 if time_steps is None else time_steps,
+        levels=4 if levels is None else levels,
+        variant=variant,
+        input=spec,
+        decode=family.decode_spec(size).model_copy(update={"class_agnostic": class_agnostic}),
+    )
+    return from_config(config)
+
+
+def from_config(config: ModelConfig) -> Detector:
+    """The detector that a configuration describes, with random weights; fused when the configuration says so.
+
+    Raises:
+        UnknownModelError, ConfigError: as :func:`create`.
+    """
+    family, size = _resolve(config.arch)
+    multiple = max(config.decode.strides)
+    if any(side % multiple for side in config.input.image_size):
+        raise ConfigError(f"image_size must consist of multiples of {multiple}, got {config.input.image_size}")
+    try:
+        network = family.network(
+            size,
+            num_classes=config.num_classes,
+            time_steps=config.time_steps,
+            levels=config.levels,
+            **config.variant,
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{config.arch} cannot be built from this configuration: {error}") from error
+    detector = Detector(network, config.model_copy(update={"fused": False, "merged": False}))
+    return detector.fuse(merge=config.merged) if config.fused else detector

@@ -1,0 +1,1 @@
+"""Layers that the detectors share: spiking neurons, convolutions, blocks, pooling and heads."""

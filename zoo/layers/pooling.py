@@ -1,0 +1,19 @@
+"""Pooling of spikes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+class SpikeMaxPool2d(nn.MaxPool2d):
+    """Max-pool of spike counts, stride 1, padding that keeps the size: (N, C, H, W) -> (N, C, H, W).
+
+    A type of its own because it states that the input is spikes. That makes it expressible in NIR: level k of the pooled
+    count is ``[sum of the window's level-k spikes > 0.5]``, whereas a max-pool of real values has no NIR form.
+
+    Args:
+        kernel_size: odd window size.
+    """
+
+    def __init__(self, kernel_size: int) -> None:
+        super().__init__(kernel_size, stride=1, padding=kernel_size // 2)

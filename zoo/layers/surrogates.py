@@ -1,0 +1,52 @@
+"""Surrogate gradients in snnTorch's form: a factory returns the function that a neuron calls as ``spike_grad``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SpikeFunction = Callable[[Tensor], Tensor]
+
+
+class _IntegerSpike(torch.autograd.Function):
+    """Forward: count of the membrane potential. Backward: straight through where ``0 <= u <= levels``."""
+
+    @staticmethod
+    def forward(ctx: Any, potential: Tensor, levels: int, half_even: bool) -> Tensor:
+        ctx.save_for_backward(potential)
+        ctx.levels = levels
+        if half_even:
+            return potential.clamp(0, levels).round_()
+        return potential.sub(0.5).ceil_().clamp_(0, levels)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (potential,) = ctx.saved_tensors
+        inside = (potential >= 0) & (potential <= ctx.levels)
+        return grad_outputs[0] * inside, None, None
+
+
+def integer_spike(levels: int, *, half_even: bool = False) -> SpikeFunction:
+    r"""Integer spike of the I-LIF neuron with a rectangular straight-through gradient.
+
+    .. math::
+        s = \sum_{k=1}^{D} [u > k - \tfrac12], \qquad
+        \frac{\partial s}{\partial u} := [0 \le u \le D]
+
+    Source: Luo et al., "Integer-Valued Training and Spike-Driven Inference", ECCV 2024 (SpikeYOLO), eq. 5-7.
+
+    Args:
+        levels: D, the largest count.
+        half_even: round ties to the even count, as the published code does, instead of down.
+
+    Returns:
+        A function from membrane potentials of any shape to counts 0..D of the same shape and dtype.
+    """
+
+    def inner(potential: Tensor) -> Tensor:
+        return _IntegerSpike.apply(potential, levels, half_even)
+
+    return inner
