@@ -7,7 +7,7 @@ anything is built from it, so that a downloaded configuration can neither run co
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -106,6 +106,22 @@ class ModelConfig(_Strict):
         return self.model_dump_json(indent=2) + "\n"
 
 
+def _explain(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
+
+
+def make_config(**fields: Any) -> ModelConfig:
+    """A configuration from Python values.
+
+    Raises:
+        ConfigError: unknown or missing fields, wrong types, numbers out of bounds.
+    """
+    try:
+        return ModelConfig(**fields)
+    except ValidationError as error:
+        raise ConfigError(f"this is not a valid model configuration: {_explain(error)}") from None
+
+
 def parse_config(text: str | bytes, *, source: str = "config.json") -> ModelConfig:
     """Read a configuration from JSON text.
 
@@ -115,8 +131,7 @@ def parse_config(text: str | bytes, *, source: str = "config.json") -> ModelConf
     try:
         return ModelConfig.model_validate_json(text)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
-        raise ConfigError(f"{source} is not a valid model configuration: {problems}") from None
+        raise ConfigError(f"{source} is not a valid model configuration: {_explain(error)}") from None
 
 
 def read_config(path: Path) -> ModelConfig:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo.config import DecodeSpec, InputSpec, ModelConfig
+from zoo.config import DecodeSpec, InputSpec, ModelConfig, make_config
 from zoo.detectors import spikeyolo
 from zoo.detectors.base import Detector
 from zoo.errors import ConfigError, UnknownModelError
@@ -107,18 +107,17 @@ def create(
         class_names = [f"class {index}" for index in range(num_classes)]
     if len(class_names) != num_classes:
         raise ConfigError(f"{len(class_names)} class names were given for {num_classes} classes")
-    spec = family.input_spec(size)
+    spec = family.input_spec(size).model_dump()
     if image_size is not None:
-        sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        spec = spec.model_copy(update={"image_size": sides})
-    config = ModelConfig(
+        spec["image_size"] = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    config = make_config(
         arch=arch,
         class_names=tuple(class_names),
         time_steps=1 if time_steps is None else time_steps,
         levels=4 if levels is None else levels,
         variant=variant,
         input=spec,
-        decode=family.decode_spec(size).model_copy(update={"class_agnostic": class_agnostic}),
+        decode=family.decode_spec(size).model_dump() | {"class_agnostic": class_agnostic},
     )
     return from_config(config)
 
