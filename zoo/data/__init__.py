@@ -1,0 +1,1 @@
+"""Data sets, pictures, and how they become tensors."""
