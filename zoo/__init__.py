@@ -1,0 +1,83 @@
+"""A framework-agnostic zoo of spiking object detectors on NIR, the Neuromorphic Intermediate Representation.
+
+    import zoo
+    detector = zoo.load("spikeyolo-digits")                  # snnTorch
+    result = detector.predict("picture.png")                 # supervision.Detections inside
+    detector.export("spikeyolo.nir")                         # standard NIR, any tool reads it
+    twin = zoo.load("spikeyolo-digits", backend="norse")     # rebuilt from the .nir file alone
+    zoo.verify("spikeyolo-digits", backends=["norse"])       # spike-exact report
+
+Importing this package is quick: it imports neither torch nor any framework. Functions load what they need when they are used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from zoo import errors
+
+if TYPE_CHECKING:
+    from zoo.api import create, export, import_nir, import_official, info, list_models, load, verify
+    from zoo.cards import Card
+    from zoo.detectors.base import Detector
+    from zoo.report import Report
+    from zoo.results import Result
+
+    __version__: str
+
+__all__ = [
+    "Card",
+    "Detector",
+    "Report",
+    "Result",
+    "__version__",
+    "create",
+    "errors",
+    "export",
+    "import_nir",
+    "import_official",
+    "info",
+    "list_models",
+    "load",
+    "verify",
+]
+
+_HOMES = {
+    "Card": "zoo.cards",
+    "Detector": "zoo.detectors.base",
+    "Report": "zoo.report",
+    "Result": "zoo.results",
+    "create": "zoo.api",
+    "export": "zoo.api",
+    "import_nir": "zoo.api",
+    "import_official": "zoo.api",
+    "info": "zoo.api",
+    "list_models": "zoo.api",
+    "load": "zoo.api",
+    "verify": "zoo.api",
+}
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("nir-zoo")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

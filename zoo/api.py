@@ -1,0 +1,309 @@
+"""The functions of the zoo. ``import zoo`` offers all of them; what they need is imported when they are called."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.cards import Card, Source, bundled, resolve
+from zoo.errors import CorruptFileError, InvalidInputError
+
+if TYPE_CHECKING:
+    import nir
+    import torch
+    from torch import Tensor
+
+    from zoo.adapters.base import Runnable
+    from zoo.data.images import ImageSource
+    from zoo.detectors.base import Detector, DetectorBase, GraphDetector
+    from zoo.report import Report
+
+    DType = str | torch.dtype
+    ImageSize = tuple[int, int] | int
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    backend: str = "snntorch",
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: DType | None = None,
+    trainable: bool = False,
+) -> Detector | GraphDetector:
+    """Load a trained detector.
+
+    Args:
+        name_or_path: a name of :func:`list_models`, or a model folder.
+        backend: ``snntorch`` gives the detector as it was defined, an ordinary ``nn.Module``, from its weights. Every other
+            backend (``reference``, ``norse``) rebuilds it from the ``.nir`` file alone.
+        revision: of a model on the Hugging Face Hub.
+        device: torch device.
+        dtype: of weights and arithmetic; by default float32 (the reference always computes in float64).
+        trainable: the form before batch norms were folded, for fine-tuning. It comes in eval mode: call ``.train()``.
+
+    Raises:
+        UnknownModelError: no such name; the message lists close ones.
+        FileMissingError, CorruptFileError, ConfigError, CheckpointError: the folder is incomplete, damaged or inconsistent.
+        MissingFrameworkError: the backend's framework is not installed; the message names the extra.
+        InvalidInputError: arguments that do not fit together.
+    """
+    source = resolve(name_or_path, revision=revision)
+    if backend == "snntorch":
+        return _load_module(source, device=device, dtype=dtype, trainable=trainable)
+    if trainable:
+        raise InvalidInputError(f"trainable=True needs backend='snntorch', got backend={backend!r}")
+    return _load_graph(source, backend, device=device, dtype=dtype)
+
+
+def _load_module(source: Source, *, device: str, dtype: DType | None, trainable: bool) -> Detector:
+    import torch
+
+    from zoo.detectors.registry import from_config
+    from zoo.hub import bundle
+
+    _check_device(device)
+    config = bundle.read_config_of(source.directory)
+    if trainable:
+        config = config.model_copy(update={"fused": False, "merged": False})
+    with torch.random.fork_rng(devices=[]):  # the random weights that are replaced at once leave no trace
+        detector = from_config(config)
+    state = bundle.read_weights_of(source.directory, detector.state_dict(), trainable=trainable)
+    detector.load_state_dict(state)
+    detector.card = _card(source)
+    detector = detector.to(device, None if dtype is None else _dtype(dtype))
+    return detector.eval().requires_grad_(True)
+
+
+def _load_graph(source: Source, backend: str, *, device: str, dtype: DType | None) -> GraphDetector:
+    from zoo.adapters.base import get_backend
+    from zoo.detectors.base import GraphDetector
+    from zoo.hub import bundle
+
+    builder = get_backend(backend)
+    _check_device(device)
+    config = bundle.read_config_of(source.directory)
+    graph = bundle.read_graph_of(source.directory)
+    options: dict[str, Any] = {} if dtype is None else {"dtype": _dtype(dtype)}
+    detector = GraphDetector(builder.build(graph, device=device, **options), config, card=_card(source))
+    if detector.info.time_steps != config.time_steps or len(detector.info.outputs) != len(config.decode.strides):
+        raise CorruptFileError(f"{source.directory}: model.nir and config.json do not describe the same detector")
+    return detector
+
+
+def _card(source: Source) -> Card | None:
+    from zoo.hub import bundle
+
+    return bundle.read_card_of(source.directory) if (source.directory / bundle.CARD).exists() else None
+
+
+def _dtype(dtype: DType) -> torch.dtype:
+    import torch
+
+    known = {"float32": torch.float32, "float64": torch.float64}
+    found = known.get(dtype) if isinstance(dtype, str) else dtype
+    if found not in known.values() or found is None:
+        raise InvalidInputError(f"dtype must be one of {', '.join(known)}, got {dtype!r}")
+    return found
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInputError(f"device {device!r} cannot be used here: {reason}") from None
+
+
+def list_models(pattern: str = "*", *, dataset: str | None = None, available: bool = False) -> list[str]:
+    """Names that :func:`load` takes, in alphabetical order.
+
+    Args:
+        pattern: shell pattern, for example ``"spikeyolo*"``.
+        dataset: only models trained on it, for example ``"coco"``.
+        available: only models whose weights exist; the others say in :func:`info` how to get them.
+    """
+    return [
+        name
+        for name, card in sorted(bundled().items())
+        if fnmatch.fnmatchcase(name, pattern)
+        and (dataset is None or card.dataset.lower() == dataset.lower())
+        and (card.available or not available)
+    ]
+
+
+def info(name: str | Path) -> Card:
+    """The card of a model: data, licence, metrics, where its weights come from.
+
+    Args:
+        name: a name of :func:`list_models`, or a model folder.
+
+    Raises:
+        UnknownModelError: no such name; the message lists close ones.
+        FileMissingError, CorruptFileError, ConfigError: the folder has no card, or a damaged one.
+    """
+    from zoo.hub import bundle
+
+    card = bundled().get(str(name))
+    if card is not None and not card.available:
+        return card
+    return bundle.read_card_of(resolve(name).directory)
+
+
+def create(
+    arch: str, *, num_classes: int, time_steps: int | None = None, levels: int | None = None, **variant: Any
+) -> Detector:
+    """A detector with random weights, in training form, for example ``zoo.create("spikeyolo-n", num_classes=80)``.
+
+    Args:
+        arch: name of an architecture; a wrong one lists the right ones.
+        num_classes: number of classes.
+        time_steps: T; by default 1.
+        levels: D of integer neurons; by default 4.
+        **variant: ``class_names``, ``image_size``, ``class_agnostic``, and arguments of the architecture.
+
+    Raises:
+        UnknownModelError: no such architecture.
+        ConfigError: arguments that do not fit.
+    """
+    from zoo.detectors import registry
+
+    return registry.create(arch, num_classes=num_classes, time_steps=time_steps, levels=levels, **variant)
+
+
+def import_official(
+    arch: str,
+    checkpoint: str | Path | Mapping[str, Tensor],
+    *,
+    num_classes: int,
+    time_steps: int | None,
+    levels: int | None = None,
+    **variant: Any,
+) -> Detector:
+    """Convert a checkpoint that the authors of an architecture published.
+
+    Args:
+        arch: for example ``spikeyolo-n``.
+        checkpoint: path (pickles are read without executing code from them), or mapping of official key to tensor.
+        num_classes: of the checkpoint.
+        time_steps: T that it was trained with; None for an ANN.
+        levels: D that it was trained with.
+        **variant: further arguments of the architecture.
+
+    Returns:
+        The unfused official form, in the checkpoint's dtype.
+
+    Raises:
+        UnknownModelError: no such architecture, or none that has an importer.
+        FileMissingError: no such file.
+        CheckpointError: keys, shapes or types do not fit, or the file holds code where data should be.
+    """
+    from zoo.importers import import_official as convert
+
+    return convert(arch, checkpoint, num_classes=num_classes, time_steps=time_steps, levels=levels, **variant)
+
+
+def verify(
+    name_path_or_detector: str | Path | Detector,
+    backends: str | Sequence[str] = "all",
+    *,
+    images: Tensor | Sequence[ImageSource] | None = None,
+    time_steps: int | None = None,
+    dtype: DType = "float32",
+    record: bool = False,
+) -> Report:
+    """Compare every spike of a detector between its snnTorch definition, the numpy reference and other backends.
+
+    Args:
+        name_path_or_detector: a name, a model folder, or a snnTorch detector (its deployed form is compared).
+        backends: names, or ``all`` that are installed. The snnTorch module and the reference always take part.
+        images: (B, C, H, W) in [0, 1], frames (T, B, C, H, W), or pictures; by default handwritten digits, noise and
+            saturated images. Their size is the size that is compared.
+        time_steps: T, if other than the detector's own.
+        dtype: ``float64`` is judged: every spike identical and heads within 1e-9. ``float32`` is reported.
+        record: keep every trace in ``report.traces``.
+
+    Raises:
+        UnknownModelError, FileMissingError, CorruptFileError, CheckpointError: see :func:`load`.
+        ExportError: the detector has no exact NIR form.
+        UnsupportedGraphError: a backend cannot run it exactly.
+        InvalidInputError: images or arguments do not fit.
+    """
+    from zoo.verification import verify_detector
+
+    detector: Any = name_path_or_detector
+    if isinstance(detector, str | Path):
+        detector = _load_module(resolve(detector), device="cpu", dtype=None, trainable=False)
+    return verify_detector(detector, backends, images=images, time_steps=time_steps, dtype=_dtype(dtype), record=record)
+
+
+def export(
+    detector_or_name: str | Path | DetectorBase,
+    path: str | Path,
+    *,
+    image_size: ImageSize | None = None,
+    single_output: bool = False,
+) -> Path:
+    """Write a detector's deployed form as a standard ``.nir`` file.
+
+    Args:
+        detector_or_name: a name, a model folder, or a snnTorch detector.
+        path: of the file; it is written whole or not at all.
+        image_size: (height, width) in pixels, or one number for both; by default the detector's own.
+        single_output: one Output node for all scales, for tools that accept one only.
+
+    Returns:
+        The path.
+
+    Raises:
+        ExportError: a module has no exact lowering; the message names it.
+        InvalidInputError: an image size that the strides do not divide.
+    """
+    from zoo.nir_graphs import io
+    from zoo.nir_graphs.passes.single_output import single_output as merge_outputs
+
+    detector: Any = detector_or_name
+    if isinstance(detector, str | Path):
+        detector = _load_module(resolve(detector), device="cpu", dtype=None, trainable=False)
+    if not hasattr(detector, "to_nir"):
+        raise InvalidInputError(
+            f"only snnTorch detectors are exported, got {type(detector).__name__}: load it with backend='snntorch'"
+        )
+    graph = detector.to_nir(image_size)
+    path = Path(path)
+    io.write(merge_outputs(graph) if single_output else graph, path)
+    return path
+
+
+def import_nir(
+    path_or_graph: str | Path | nir.NIRGraph, *, backend: str = "snntorch", dt: float | None = None
+) -> Runnable:
+    """Make any NIR graph runnable, not only the zoo's own.
+
+    Args:
+        path_or_graph: a ``.nir`` file, or a graph.
+        backend: the framework that runs it.
+        dt: length of a step in the graph's own unit of time; by default from its metadata.
+
+    Returns:
+        ``runnable(x)`` with x (T, B, ...) gives a dict of outputs (T, B, ...); ``runnable.run(x, record=[...])`` adds spikes
+        and potentials per node. From snnTorch it is a trainable ``nn.Module``.
+
+    Raises:
+        FileMissingError, CorruptGraphError: no such file, or not a NIR graph.
+        InvalidGraphError: the graph is ambiguous; the message says where.
+        UnsupportedGraphError: the backend cannot run it exactly; the message names the nodes.
+    """
+    from zoo.adapters.base import get_backend
+    from zoo.nir_graphs import importing
+
+    builder = get_backend(backend)
+    graph, _ = importing.prepare(path_or_graph, dt=dt)
+    return builder.build(graph)
+
+
+__all__ = ["create", "export", "import_nir", "import_official", "info", "list_models", "load", "verify"]

@@ -1,0 +1,21 @@
+"""Model cards: what each named model is, what it was trained on, and what was measured.
+
+A card lies beside its model as ``card.json``. Cards that ship with the package are folders here; a folder that holds a card
+only names a model whose weights are not published yet, and says how to get them.
+"""
+
+from zoo.cards.card import Card, Metric, Paper, Provenance, parse_card, read_card
+from zoo.cards.index import CARDS, Source, bundled, resolve
+
+__all__ = [
+    "CARDS",
+    "Card",
+    "Metric",
+    "Paper",
+    "Provenance",
+    "Source",
+    "bundled",
+    "parse_card",
+    "read_card",
+    "resolve",
+]

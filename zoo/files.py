@@ -1,0 +1,123 @@
+"""Files that are either written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zoo.errors import FileMissingError, InvalidInputError
+
+
+def sync(path: Path) -> None:
+    """Flush a file or directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _existing_parent(path: Path) -> Path:
+    parent = path.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileMissingError(f"cannot write {path}: the folder {parent} cannot be made: {error.strerror}") from None
+    if not os.access(parent, os.W_OK):
+        raise FileMissingError(f"cannot write {path}: the folder {parent} is not writable")
+    return parent
+
+
+def write_atomically(path: str | Path, data: str | bytes) -> Path:
+    """Write a file through a temporary one beside it, so that readers see the old or the new content, never a part.
+
+    Folders on the way are made.
+
+    Raises:
+        FileMissingError: the folder cannot be made or written.
+        InvalidInputError: the path is a folder.
+    """
+    path = Path(path)
+    parent = _existing_parent(path)
+    if path.is_dir():
+        raise InvalidInputError(f"cannot write {path}: it is a folder; name a file")
+    descriptor, temporary = tempfile.mkstemp(dir=parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync(parent)
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def new_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A directory that appears under its name only when the ``with`` block has ended without an error.
+
+    Args:
+        path: the directory to be.
+        overwrite: replace a directory that is there; otherwise only an empty one may be there.
+
+    Yields:
+        A temporary directory beside it, to be filled.
+
+    Raises:
+        InvalidInputError: the path exists and must not be replaced.
+        FileMissingError: the folder above cannot be made or written.
+    """
+    path = Path(path)
+    check_replaceable(path, overwrite=overwrite)
+    parent = _existing_parent(path)
+    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        for file in temporary.rglob("*"):
+            sync(file)
+        sync(temporary)
+        _swap(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync(parent)
+
+
+def check_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Refuse early what :func:`new_directory` would refuse, before long work is done.
+
+    Raises:
+        InvalidInputError: the path is a file, or a directory with something in it that must not be replaced.
+    """
+    if path.exists() and not path.is_dir():
+        raise InvalidInputError(f"cannot write the folder {path}: a file of that name exists")
+    if path.is_dir() and any(path.iterdir()) and not overwrite:
+        raise InvalidInputError(f"cannot write the folder {path}: it exists and is not empty; choose another name")
+
+
+def _swap(new: Path, path: Path) -> None:
+    if not path.exists():
+        new.replace(path)
+        return
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
+    path.replace(old)
+    try:
+        new.replace(path)
+    except BaseException:
+        old.replace(path)
+        raise
+    shutil.rmtree(old)
