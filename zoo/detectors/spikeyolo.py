@@ -60,7 +60,7 @@ def _published(width: float, depths: tuple[int, int, int, int], last_ratio: int)
 SIZES = {
     # For small pictures (the handwritten digits): an earlier, finer first stage and narrower blocks.
     "pico": Size(
-        (16, 7, 2, 3), (32, 64, 96, 128), (1, 1, 1, 1), (2, 2, 2, 2), (48, 64), (2, 2, 1), reg_max=8, image_size=96
+        (16, 7, 2, 3), (24, 48, 96, 128), (1, 1, 1, 1), (2, 2, 2, 2), (48, 64), (2, 2, 1), reg_max=8, image_size=96
     ),
     "n": _published(0.375, (1, 2, 3, 1), 1),
     "s": _published(0.5, (1, 2, 3, 1), 1),

@@ -1,0 +1,1 @@
+"""Training in snnTorch: assignment, losses, schedule, checkpoints and the loop."""
