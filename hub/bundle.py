@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from zoo.cards.card import Card, make_card, parse_card
+from zoo.cards.papers import paper_of
 from zoo.config import ModelConfig, read_config
 from zoo.errors import CheckpointError, CorruptFileError, ExportError, FileMissingError, InvalidInputError
 from zoo.files import new_directory
@@ -54,6 +55,7 @@ def _card_of(detector: DeployedDetector, fields: Mapping[str, Any]) -> Card:
         "levels": config.levels,
         "image_size": config.input.image_size,
         "class_names": config.class_names,
+        "paper": paper_of(config.arch),
     }
     return make_card(**{**known, **fields})
 

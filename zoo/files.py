@@ -32,10 +32,11 @@ def _existing_parent(path: Path) -> Path:
     return parent
 
 
-def write_atomically(path: str | Path, data: str | bytes) -> Path:
-    """Write a file through a temporary one beside it, so that readers see the old or the new content, never a part.
+@contextmanager
+def replace_atomically(path: str | Path) -> Iterator[Path]:
+    """A temporary file beside ``path``, to be filled in the ``with`` block, that replaces it when the block ends well.
 
-    Folders on the way are made.
+    Readers see the old or the new content, never a part. Folders on the way are made.
 
     Raises:
         FileMissingError: the folder cannot be made or written.
@@ -45,19 +46,25 @@ def write_atomically(path: str | Path, data: str | bytes) -> Path:
     parent = _existing_parent(path)
     if path.is_dir():
         raise InvalidInputError(f"cannot write {path}: it is a folder; name a file")
-    descriptor, temporary = tempfile.mkstemp(dir=parent, prefix=f".{path.name}.", suffix=".tmp")
+    descriptor, name = tempfile.mkstemp(dir=parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(descriptor)
+    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        sync(temporary)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync(parent)
-    return path
+
+
+def write_atomically(path: str | Path, data: str | bytes) -> Path:
+    """Write a file so that it is seen complete or not at all; see :func:`replace_atomically`."""
+    with replace_atomically(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+    return Path(path)
 
 
 def _umask() -> int:

@@ -1,0 +1,121 @@
+"""Measured numbers as rows of ``results/*.csv``, each with the command, commit, machine and date that made it.
+
+Every number in a README or card has its row here, so that anybody can repeat the measurement.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from zoo.errors import DataError, InvalidInputError
+from zoo.files import write_atomically
+
+ORIGIN = ("command", "commit", "machine", "date")
+
+
+def results_folder() -> Path:
+    """``results/`` of the checkout that this package runs from.
+
+    Raises:
+        InvalidInputError: the package was installed without a checkout.
+    """
+    folder = Path(__file__).resolve().parent.parent / "results"
+    if not folder.is_dir():
+        raise InvalidInputError(
+            "results are recorded in a checkout of the repository only: there is no results/ folder"
+        )
+    return folder
+
+
+def command_line() -> str:
+    """The command that runs now, as it can be typed again."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def commit() -> str:
+    """The commit of the checkout, with ``-dirty`` where files differ from it; empty without git."""
+    root = Path(__file__).resolve().parent.parent
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        return f"{head}-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no", "zoo") else head
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True)  # noqa: S603, S607
+    return done.stdout.strip()
+
+
+def machine() -> str:
+    """Processor, cores and torch version."""
+    from importlib.metadata import version
+
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass  # not Linux
+    return f"{name}, {os.cpu_count()} cores, torch {version('torch')}"
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def origin() -> dict[str, str]:
+    """Command, commit, machine and date of what runs now."""
+    return {"command": command_line(), "commit": commit(), "machine": machine(), "date": now()}
+
+
+def read_rows(table: str, *, folder: Path | None = None) -> list[dict[str, str]]:
+    """The rows of ``results/TABLE.csv``; none where there is no such file.
+
+    Raises:
+        DataError: the file is not a table.
+    """
+    path = (folder or results_folder()) / f"{table}.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if any(None in row or None in row.values() for row in rows):
+        raise DataError(f"{path} is damaged: its rows do not have the same columns")
+    return rows
+
+
+def append_row(table: str, values: Mapping[str, object], *, folder: Path | None = None) -> Path:
+    """Add a row to ``results/TABLE.csv``; new columns are added to the whole table.
+
+    Args:
+        table: name of the file without ``.csv``.
+        values: measured numbers and what they were measured on; where they come from is filled in.
+        folder: instead of the checkout's ``results/``.
+
+    Returns:
+        The file.
+    """
+    folder = folder or results_folder()
+    rows = read_rows(table, folder=folder)
+    rows.append({**{key: _text(value) for key, value in values.items()}, **origin()})
+    columns = list(dict.fromkeys(key for row in rows for key in row if key not in ORIGIN))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns, *ORIGIN], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_atomically(folder / f"{table}.csv", text.getvalue())
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,166 @@
+"""The commands that make and measure models: train, val, import-official."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from zoo.cli_common import BackendOption, DeviceOption, JsonOption, NameArgument, check_writable, out, write_json
+from zoo.errors import InvalidInputError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command()(train)
+    app.command()(val)
+    app.command("import-official")(import_official)
+
+
+def train(
+    arch: Annotated[str, typer.Argument(metavar="ARCH", help="For example spikeyolo-pico.")],
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; an interrupted one continues.")],
+    data: Annotated[str, typer.Option(help="digits, or a folder in COCO layout.")] = "digits",
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 6000,
+    batch_size: Annotated[int, typer.Option(help="Pictures per step.")] = 32,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-3,
+    time_steps: Annotated[int, typer.Option("--time-steps", "-T", help="T.")] = 1,
+    levels: Annotated[int, typer.Option("--levels", "-D", help="D.")] = 4,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels; by default the architecture's own.")] = None,
+    train_length: Annotated[int, typer.Option(help="Pictures of a generated training set.")] = 30_000,
+    weight_decay: Annotated[float, typer.Option(help="On convolution weights.")] = 0.01,
+    warmup_steps: Annotated[int, typer.Option(help="Linear rise of the learning rate.")] = 100,
+    ema_decay: Annotated[float, typer.Option(help="Of the averaged weights that are kept.")] = 0.998,
+    class_agnostic: Annotated[
+        bool, typer.Option("--class-agnostic", help="Suppress overlapping boxes across classes.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of weights, order of pictures and everything else.")] = 0,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    name: Annotated[str | None, typer.Option(help="Of the model; by default ARCH-DATA.")] = None,
+) -> None:
+    """Train a detector in snnTorch. The model folder is OUT/model."""
+    from zoo.training import make_train_config, train_model
+
+    config = make_train_config(
+        arch=arch,
+        data=data,
+        train_length=train_length,
+        time_steps=time_steps,
+        levels=levels,
+        image_size=image_size,
+        class_agnostic=class_agnostic,
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        weight_decay=weight_decay,
+        warmup_steps=warmup_steps,
+        ema_decay=ema_decay,
+        seed=seed,
+        checkpoint_every=checkpoint_every,
+        threads=threads,
+    )
+    model = train_model(config, out_dir, name=name)
+    out.print(f"trained model: {model}\nmeasure it: zoo val {model}", highlight=False)
+
+
+def val(
+    name: NameArgument,
+    backend: BackendOption = "snntorch",
+    data: Annotated[str | None, typer.Option(help="digits, or a folder in COCO layout; default: the card's.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the data set.")] = "test",
+    length: Annotated[int, typer.Option(help="Pictures; the first so many of a folder.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of a generated set.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Pictures at a time.")] = 32,
+    conf: Annotated[float, typer.Option(help="Least class score.")] = 0.001,
+    iou: Annotated[float, typer.Option(help="Overlap above which the weaker box is dropped.")] = 0.7,
+    max_det: Annotated[int, typer.Option(help="Detections per picture at most.")] = 300,
+    device: DeviceOption = "cpu",
+    record_results: Annotated[
+        bool, typer.Option("--record-results", help="Add a row to results/val.csv (in a checkout).")
+    ] = False,
+    json: JsonOption = None,
+) -> None:
+    """Measure mAP as COCO does."""
+    import zoo
+    from zoo import benchmarks
+    from zoo.data import open_dataset
+    from zoo.evaluation import evaluate
+    from zoo.progress import progress_bar
+
+    check_writable(json)
+    if record_results:
+        benchmarks.results_folder()
+    detector = zoo.load(name, backend=backend, device=device)
+    source = data or (detector.card.dataset if detector.card is not None else "")
+    if not source:
+        raise InvalidInputError(f"{name} does not say what it was trained on: choose a data set with --data")
+    dataset = open_dataset(source, split, length=length, seed=seed)
+    if tuple(dataset.class_names) != tuple(detector.class_names):
+        raise InvalidInputError(f"{name} and the data set {source} do not have the same classes")
+    with progress_bar("measuring", total=len(dataset)) as bar:
+        metrics = evaluate(detector, dataset, batch_size=batch_size, conf=conf, iou=iou, max_det=max_det, progress=bar)
+    measured = {"model": name, "backend": backend, "data": source, "split": split, "seed": seed, **metrics.to_dict()}
+    write_json(json, measured)
+    if record_results:
+        _record(measured, conf=conf, iou=iou, max_det=max_det)
+    if str(json) != "-":
+        _show(measured)
+
+
+def _record(measured: dict[str, Any], **conditions: object) -> None:
+    from zoo import benchmarks
+
+    scalars = {key: value for key, value in measured.items() if isinstance(value, str | int | float)}
+    out.print(f"recorded in {benchmarks.append_row('val', {**scalars, **conditions})}", highlight=False)
+
+
+def _show(measured: dict[str, Any]) -> None:
+    table = Table(title=f"{escape(measured['model'])} on {measured['backend']}", show_header=False)
+    for key, value in measured.items():
+        if isinstance(value, dict):
+            continue
+        table.add_row(key, f"{value:.4f}" if isinstance(value, float) else escape(str(value)))
+    out.print(table)
+
+
+def import_official(
+    arch: Annotated[str, typer.Argument(metavar="ARCH", help="For example spikeyolo-s.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="File of the authors; no code from it runs.")],
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Model folder to make.")],
+    num_classes: Annotated[int, typer.Option(help="Of the checkpoint.")] = 80,
+    time_steps: Annotated[int, typer.Option("--time-steps", "-T", help="T that it was trained with.")] = 1,
+    levels: Annotated[int | None, typer.Option("--levels", "-D", help="D that it was trained with.")] = None,
+    class_names: Annotated[str | None, typer.Option(help="Comma-separated, in the order of the classes.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels; by default the architecture's own.")] = None,
+    dataset: Annotated[str, typer.Option(help="That the checkpoint was trained on.")] = "",
+    name: Annotated[str | None, typer.Option(help="Of the model; by default the folder's name.")] = None,
+) -> None:
+    """Convert a checkpoint of an architecture's authors into a model folder for zoo.load(OUT)."""
+    import zoo
+    from zoo import benchmarks
+    from zoo.files import check_replaceable
+    from zoo.hub import bundle
+
+    check_replaceable(out_dir, overwrite=False)
+    variant: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
+    if class_names is not None:
+        variant["class_names"] = [part.strip() for part in class_names.split(",")]
+    detector = zoo.import_official(
+        arch, checkpoint, num_classes=num_classes, time_steps=time_steps, levels=levels, **variant
+    ).float()
+    fields = {
+        "name": name or arch,
+        "dataset": dataset,
+        "description": f"Converted from the checkpoint {checkpoint.name}, which its authors published.",
+        "provenance": {**benchmarks.origin(), "source": checkpoint.name},
+    }
+    bundle.write(
+        out_dir, detector.fuse(), card_fields=fields, trainable_state=detector.state_dict(), require_graph=False
+    )
+    if not (out_dir / bundle.GRAPH).exists():
+        out.print(f"[yellow]no {bundle.GRAPH}:[/] {escape(bundle.read_card_of(out_dir).description)}")
+    out.print(f"model folder: {out_dir}; load it with zoo.load({str(out_dir)!r})", highlight=False)

@@ -1,0 +1,75 @@
+"""Inputs on which backends are compared: real digits, noise, and images at the ends of the range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from zoo.config import ModelConfig
+from zoo.data.images import ImageSource, load_image, prepare
+from zoo.errors import InvalidInputError
+
+SMALL = 128 * 128  # pixels; agreement on a few small canvases has proved nothing (facts/feasibility.md), so use 16
+
+
+def default_images(
+    config: ModelConfig, image_size: tuple[int, int] | None = None, *, count: int | None = None
+) -> dict[str, Tensor]:
+    """Images (B, C, H, W) in [0, 1], float64, by group: ``digits`` (for RGB detectors), ``noise`` and ``saturated``.
+
+    Args:
+        config: of the detector.
+        image_size: (H, W) in pixels; by default the detector's own.
+        count: images in the groups ``digits`` and ``noise``; by default 16 small ones, fewer large ones.
+    """
+    height, width = image_size or config.input.image_size
+    if count is None:
+        count = max(1, min(16, 16 * SMALL // (height * width * config.time_steps)))
+    shape = (config.input.channels, height, width)
+    groups = {"noise": noise_images(count, shape), "saturated": saturated_images(shape)}
+    if config.input.channels == 3:
+        groups = {"digits": digit_images(count, config, (height, width)), **groups}
+    return groups
+
+
+def digit_images(count: int, config: ModelConfig, image_size: tuple[int, int]) -> Tensor:
+    """Test canvases with handwritten digits, resized as the detector does: (count, 3, H, W)."""
+    from zoo.data.digits import DigitsDetection
+
+    canvases = DigitsDetection("test", length=count)
+    prepared = [prepare(canvases[index].image, config.input, image_size)[0] for index in range(count)]
+    return torch.stack(prepared).double()
+
+
+def noise_images(count: int, shape: tuple[int, int, int]) -> Tensor:
+    """Uniform noise of 256 grey levels: (count, C, H, W)."""
+    generator = torch.Generator().manual_seed(20200207)
+    return torch.randint(0, 256, (count, *shape), generator=generator).float().div(255).double()
+
+
+def saturated_images(shape: tuple[int, int, int]) -> Tensor:
+    """All black, all white, and a chequerboard of both: (3, C, H, W)."""
+    _, height, width = shape
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    board = ((rows + columns) % 2).double().expand(shape)
+    return torch.stack([torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.float64), board])
+
+
+def given_images(images: Tensor | Sequence[ImageSource], config: ModelConfig) -> Tensor:
+    """What a caller passed, as images (B, C, H, W) or frames (T, B, C, H, W), float64.
+
+    Raises:
+        InvalidInputError: not floating point, not in [0, 1], or empty.
+        FileMissingError, CorruptFileError: a path that is not a picture.
+    """
+    if not isinstance(images, Tensor):
+        if isinstance(images, str) or len(images) == 0:
+            raise InvalidInputError("images must be a tensor (B, C, H, W) or a list of at least one picture")
+        return torch.stack([prepare(load_image(source), config.input)[0] for source in images]).double()
+    if not images.is_floating_point():
+        raise InvalidInputError(f"expected images as floating point in [0, 1], got {images.dtype}")
+    if images.numel() == 0 or not ((images >= 0) & (images <= 1)).all():
+        raise InvalidInputError("expected at least one image, with values in [0, 1]")
+    return images.detach().cpu().double()

@@ -1,0 +1,376 @@
+"""Spike-exact comparison of a detector's definition, the numpy reference and every backend.
+
+The snnTorch module is run itself, with a hook on each neuron: a count s >= k is a spike of the k-th level's Threshold node.
+The backends run the exported graph. The reference interpreter in float64 is the judge of all of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata as distributions
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from zoo.detectors.base import Detector, folded_input
+from zoo.detectors.registry import from_config
+from zoo.errors import InvalidInputError
+from zoo.layers.neurons import ILIF
+from zoo.nir_graphs import metadata, reference
+from zoo.probes import default_images, given_images
+from zoo.report import Comparison, NodeResult, Report
+
+if TYPE_CHECKING:
+    import nir
+
+    from zoo.data.images import ImageSource
+
+CHUNK = 2**19  # input values per run: bounds the memory that recorded spikes take
+Array = npt.NDArray[Any]
+
+
+class Recorded(Protocol):
+    """Outputs and spikes by node, each (T, B, ...)."""
+
+    outputs: Mapping[str, Array]
+    spikes: Mapping[str, Array]
+
+
+@dataclass
+class Recording:
+    """What the hooks on the snnTorch module saw, in the form of a backend's trace."""
+
+    outputs: dict[str, Array] = field(default_factory=dict)
+    spikes: dict[str, Array] = field(default_factory=dict)
+
+
+def verify_detector(
+    detector: Detector,
+    backends: str | Sequence[str] = "all",
+    *,
+    images: Tensor | Sequence[ImageSource] | Mapping[str, Tensor] | None = None,
+    time_steps: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    record: bool = False,
+) -> Report:
+    """Compare; see :func:`zoo.verify`. ``images`` may also be a mapping of group name to tensor.
+
+    Raises:
+        InvalidInputError: not a snnTorch detector, or images that do not fit.
+        ExportError, UnsupportedGraphError: the detector cannot be exported, or not be run, exactly.
+    """
+    if not isinstance(detector, Detector):
+        raise InvalidInputError(
+            f"zoo.verify takes a name, a model folder or a snnTorch detector, got {type(detector).__name__}"
+        )
+    deployed = _deployed(detector, time_steps)
+    groups = _groups(images, deployed)
+    image_size = _common_size(groups)
+    graph = deployed.to_nir(image_size)
+    module = ModuleRunner(deployed, graph, dtype)
+    runners: list[Runner] = [module, *(GraphRunner(name, graph, dtype) for name in _names(backends))]
+    comparisons: list[Comparison] = []
+    traces: dict[tuple[str, str], list[Any]] = {}
+    for group, images_of_group in groups.items():
+        frames = images_of_group.to(dtype).double()  # every backend, the judge too, sees the very same numbers
+        comparisons += _compare_group(group, frames, graph, runners, module.owners, traces if record else None)
+    return Report(
+        model=deployed.card.name if deployed.card is not None else deployed.config.arch,
+        dtype=str(dtype).removeprefix("torch."),
+        time_steps=deployed.time_steps,
+        image_size=image_size,
+        comparisons=tuple(comparisons),
+        versions=_versions(),
+        traces=traces,
+    )
+
+
+def _deployed(detector: Detector, time_steps: int | None) -> Detector:
+    """A fused copy on the CPU in float32, with another T where asked for."""
+    if not detector.is_fused:
+        deployed = detector.fuse()
+    elif detector.dtype != torch.float32:
+        raise InvalidInputError("a fused detector is compared with its stored float32 constants: load it in float32")
+    else:
+        deployed = copy.deepcopy(detector).cpu().eval()
+    if time_steps is not None and time_steps != deployed.time_steps:
+        fields = deployed.config.model_dump() | {"time_steps": time_steps}
+        twin = from_config(type(deployed.config)(**fields))
+        twin.load_state_dict(deployed.state_dict())
+        twin.card = deployed.card
+        deployed = twin
+    return deployed.requires_grad_(False)
+
+
+def _groups(
+    images: Tensor | Sequence[ImageSource] | Mapping[str, Tensor] | None, detector: Detector
+) -> dict[str, Tensor]:
+    """Frames (T, B, C, H, W), float64, by group."""
+    config = detector.config
+    if images is None:
+        groups: Mapping[str, Tensor] = default_images(config)
+    elif isinstance(images, Mapping):
+        groups = {name: given_images(tensor, config) for name, tensor in images.items()}
+    else:
+        groups = {"given": given_images(images, config)}
+    return {name: folded_input(t, config).unflatten(0, (config.time_steps, -1)) for name, t in groups.items()}
+
+
+def _common_size(groups: Mapping[str, Tensor]) -> tuple[int, int]:
+    sizes = {tuple(frames.shape[-2:]) for frames in groups.values()}
+    if len(sizes) != 1:
+        raise InvalidInputError(f"all images of one comparison have one size, got {sorted(sizes)}")
+    height, width = sizes.pop()
+    return height, width
+
+
+def _names(backends: str | Sequence[str]) -> list[str]:
+    """Backends to run besides the definition and the reference, in order and once each."""
+    from zoo.adapters.base import get_backend
+
+    names = [backends] if isinstance(backends, str) else list(backends)
+    if "all" in names:
+        names = _installed()
+    names = [name for name in dict.fromkeys(names) if name != "reference"]
+    for name in names:
+        get_backend(name)
+    return names
+
+
+def _installed() -> list[str]:
+    from zoo.adapters.base import BACKENDS, get_backend
+    from zoo.errors import MissingFrameworkError
+
+    found = []
+    for name in BACKENDS:
+        try:
+            get_backend(name)
+        except MissingFrameworkError:
+            continue
+        found.append(name)
+    return found
+
+
+class Runner(Protocol):
+    """Runs frames (T, B, C, H, W) and records outputs and spikes of every neuron node."""
+
+    name: str
+    own_cells: tuple[int, int] | None
+
+    def run(self, frames: Tensor) -> Recorded:
+        """Outputs and spikes, each (T, B, ...)."""
+        ...
+
+
+class ModuleRunner:
+    """The snnTorch definition, seen through hooks on its neurons.
+
+    Args:
+        detector: fused.
+        graph: its exported form, whose metadata say which nodes each neuron module became.
+        dtype: of weights and arithmetic.
+
+    Raises:
+        InvalidInputError: the graph belongs to another detector.
+    """
+
+    name = "module"
+    own_cells = None
+
+    def __init__(self, detector: Detector, graph: nir.NIRGraph, dtype: torch.dtype) -> None:
+        self.network = copy.deepcopy(detector.network).to(dtype)
+        self.dtype = dtype
+        self.steps = detector.time_steps
+        self.info = metadata.get(graph)
+        self.owners = {node: name for name, groups in self.info.neurons.items() for nodes in groups for node in nodes}
+        self.channels = {node: graph.nodes[node].threshold.shape[0] for node in self.owners}
+        neurons = {name for name, module in self.network.named_modules() if isinstance(module, ILIF)}
+        if neurons != set(self.info.neurons):
+            odd = sorted(neurons ^ set(self.info.neurons))
+            raise InvalidInputError(f"graph and detector do not have the same neurons, see {', '.join(odd[:3])}")
+
+    def run(self, frames: Tensor) -> Recording:
+        """Run the module itself; see :class:`Runner`."""
+        counts: dict[str, Tensor] = {}
+        hooks = [
+            self.network.get_submodule(name).register_forward_hook(
+                lambda _module, _inputs, count, name=name: counts.update({name: count})
+            )
+            for name in self.info.neurons
+        ]
+        try:
+            with torch.inference_mode():
+                maps = self.network(frames.flatten(0, 1).to(self.dtype))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        recording = Recording()
+        for output, folded in zip(self.info.outputs, maps, strict=True):
+            recording.outputs[output["node"]] = self._unfold(folded)
+        for name, count in counts.items():
+            recording.spikes.update(self._levels(name, self._unfold(count)))
+        return recording
+
+    def _unfold(self, folded: Tensor) -> Array:
+        array: Array = folded.unflatten(0, (self.steps, -1)).numpy()
+        return array
+
+    def _levels(self, name: str, count: Array) -> Iterator[tuple[str, Array]]:
+        """A module's counts (T, B, C, H, W) as binary spikes by node.
+
+        Where a neuron follows a concatenation, it became one node per level and segment; segments share C in order.
+        """
+        start = 0
+        for nodes in self.info.neurons[name]:
+            stop = start + self.channels[nodes[0]]
+            yield from ((node, count[:, :, start:stop] >= level) for level, node in enumerate(nodes, start=1))
+            start = stop
+
+
+class GraphRunner:
+    """A backend that runs the exported graph.
+
+    Args:
+        name: of the backend.
+        graph: what it runs.
+        dtype: of weights and arithmetic.
+
+    Raises:
+        UnsupportedGraphError: the backend cannot run it exactly.
+    """
+
+    def __init__(self, name: str, graph: nir.NIRGraph, dtype: torch.dtype) -> None:
+        from zoo.adapters.base import get_backend
+
+        self.name = name
+        self.dtype = dtype
+        self.runnable = get_backend(name).build(graph, dtype=dtype)
+        self.own_cells: tuple[int, int] | None = self.runnable.own_cells
+
+    def run(self, frames: Tensor) -> Recorded:
+        """See :class:`Runner`."""
+        with torch.inference_mode():
+            trace: Recorded = self.runnable.run(frames.to(self.dtype), record="neurons")
+        return trace
+
+
+@dataclass
+class _Tally:
+    """Counts of one comparison, summed over chunks of images."""
+
+    runner: Runner
+    nodes: dict[str, NodeResult] = field(default_factory=dict)
+    differences: dict[str, float] = field(default_factory=dict)
+    magnitudes: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def add(self, judge: Recorded, found: Recorded, owners: Mapping[str, str]) -> None:
+        wanted = judge.spikes.keys() & owners.keys() if isinstance(self.runner, ModuleRunner) else judge.spikes.keys()
+        for node in judge.spikes:
+            if node in wanted:
+                here = _node_result(node, owners.get(node), judge.spikes[node], _get(found.spikes, node, self.runner))
+                self.nodes[node] = _merge(self.nodes.get(node), here)
+        for name, expected in judge.outputs.items():
+            difference = np.abs(_get(found.outputs, name, self.runner).astype(np.float64) - expected).max()
+            self.differences[name] = _worse(self.differences.get(name, 0.0), float(difference))
+            self.magnitudes[name] = max(self.magnitudes.get(name, 0.0), float(np.abs(expected).max()))
+
+    def comparison(self, group: str, images: int) -> Comparison:
+        errors = {name: _relative(value, self.magnitudes[name]) for name, value in self.differences.items()}
+        return Comparison(
+            backend=self.runner.name,
+            inputs=group,
+            images=images,
+            nodes=tuple(self.nodes.values()),
+            head_errors=errors,
+            own_cells=self.runner.own_cells,
+            seconds=self.seconds,
+        )
+
+
+def _get(arrays: Mapping[str, Array], name: str, runner: Runner) -> Array:
+    if name not in arrays:
+        raise InvalidInputError(f"backend {runner.name!r} recorded nothing for the node {name!r}")
+    return arrays[name]
+
+
+def _worse(one: float, other: float) -> float:
+    return one if np.isnan(one) or one > other else other
+
+
+def _relative(difference: float, magnitude: float) -> float:
+    if not np.isfinite(difference) or (magnitude == 0 and difference > 0):
+        return float("inf")
+    return difference / magnitude if magnitude else 0.0
+
+
+def _node_result(node: str, module: str | None, expected: Array, found: Array) -> NodeResult:
+    one, other = expected > 0, found > 0
+    if one.shape != other.shape:
+        raise InvalidInputError(f"node {node!r} has spikes of shape {other.shape} instead of {one.shape}")
+    differing = (one != other).reshape(len(one), -1).any(1)
+    return NodeResult(
+        node=node,
+        module=module,
+        expected=int(one.sum()),
+        spikes=int(other.sum()),
+        common=int((one & other).sum()),
+        first_step=int(differing.argmax()) if differing.any() else None,
+    )
+
+
+def _merge(one: NodeResult | None, other: NodeResult) -> NodeResult:
+    if one is None:
+        return other
+    steps = [step for step in (one.first_step, other.first_step) if step is not None]
+    return replace(
+        one,
+        expected=one.expected + other.expected,
+        spikes=one.spikes + other.spikes,
+        common=one.common + other.common,
+        first_step=min(steps, default=None),
+    )
+
+
+def _compare_group(
+    group: str,
+    frames: Tensor,
+    graph: nir.NIRGraph,
+    runners: Sequence[Runner],
+    owners: Mapping[str, str],
+    traces: dict[tuple[str, str], list[Any]] | None,
+) -> list[Comparison]:
+    """Every runner against the judge on frames (T, B, C, H, W)."""
+    tallies = [_Tally(runner) for runner in runners]
+    for chunk in frames.split(max(1, CHUNK // frames[:, 0].numel()), dim=1):
+        trace = reference.run(graph, chunk.numpy(), record="neurons")
+        judge = Recording(dict(trace.outputs), {node: spikes > 0 for node, spikes in trace.spikes.items()})
+        if unseen := owners.keys() - judge.spikes.keys():
+            raise InvalidInputError(f"the reference recorded nothing for {', '.join(sorted(unseen)[:3])}")
+        if traces is not None:
+            traces.setdefault((group, "reference"), []).append(trace)
+        del trace  # potentials in float64 are most of the memory
+        for tally in tallies:
+            started = time.perf_counter()
+            found = tally.runner.run(chunk)
+            tally.seconds += time.perf_counter() - started
+            tally.add(judge, found, owners)
+            if traces is not None:
+                traces.setdefault((group, tally.runner.name), []).append(found)
+    return [tally.comparison(group, frames.shape[1]) for tally in tallies]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("nir-zoo", "nir", "numpy", "torch", "snntorch", "norse"):
+        try:
+            found[name] = distributions.version(name)
+        except distributions.PackageNotFoundError:
+            continue
+    return found
