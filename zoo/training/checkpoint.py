@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,9 @@ from typing import Any
 import torch
 
 from zoo.errors import CheckpointError
+from zoo.files import write_atomically
 
 LATEST = "latest.json"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is seen complete or not at all, and stays after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def save(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:

@@ -25,6 +25,7 @@ from zoo.data.sample import DetectionDataset
 from zoo.detectors.base import Detector
 from zoo.detectors.registry import create
 from zoo.errors import TrainingError
+from zoo.files import write_atomically
 from zoo.progress import Progress, progress_bar
 from zoo.training import checkpoint
 from zoo.training.batches import Batches
@@ -186,7 +187,7 @@ def _claim(out_dir: Path, config: TrainConfig) -> None:
     if out_dir.exists() and any(out_dir.iterdir()):
         raise TrainingError(f"{out_dir} is not empty and holds no run of this program; choose another --out")
     (out_dir / "checkpoints").mkdir(parents=True)
-    checkpoint.write_atomically(settings, text.encode())
+    write_atomically(settings, text.encode())
 
 
 def _log(path: Path, row: dict[str, float]) -> None:
