@@ -58,8 +58,14 @@ def verify_detector(
     time_steps: int | None = None,
     dtype: torch.dtype = torch.float32,
     record: bool = False,
+    graph: nir.NIRGraph | None = None,
 ) -> Report:
-    """Compare; see :func:`zoo.verify`. ``images`` may also be a mapping of group name to tensor.
+    """Compare; see :func:`zoo.verify`.
+
+    Args:
+        detector, backends, time_steps, dtype, record: see there.
+        images: may also be a mapping of group name to tensor.
+        graph: what reference and backends run, for example read from a file; by default the detector is exported.
 
     Raises:
         InvalidInputError: not a snnTorch detector, or images that do not fit.
@@ -72,7 +78,7 @@ def verify_detector(
     deployed = _deployed(detector, time_steps)
     groups = _groups(images, deployed)
     image_size = _common_size(groups)
-    graph = deployed.to_nir(image_size)
+    graph = deployed.to_nir(image_size) if graph is None else graph
     module = ModuleRunner(deployed, graph, dtype)
     runners: list[Runner] = [module, *(GraphRunner(name, graph, dtype) for name in _names(backends))]
     comparisons: list[Comparison] = []
@@ -349,13 +355,9 @@ def _compare_group(
     """Every runner against the judge on frames (T, B, C, H, W)."""
     tallies = [_Tally(runner) for runner in runners]
     for chunk in frames.split(max(1, CHUNK // frames[:, 0].numel()), dim=1):
-        trace = reference.run(graph, chunk.numpy(), record="neurons")
-        judge = Recording(dict(trace.outputs), {node: spikes > 0 for node, spikes in trace.spikes.items()})
+        judge = _judge(graph, chunk, None if traces is None else traces.setdefault((group, "reference"), []))
         if unseen := owners.keys() - judge.spikes.keys():
             raise InvalidInputError(f"the reference recorded nothing for {', '.join(sorted(unseen)[:3])}")
-        if traces is not None:
-            traces.setdefault((group, "reference"), []).append(trace)
-        del trace  # potentials in float64 are most of the memory
         for tally in tallies:
             started = time.perf_counter()
             found = tally.runner.run(chunk)
@@ -364,6 +366,20 @@ def _compare_group(
             if traces is not None:
                 traces.setdefault((group, tally.runner.name), []).append(found)
     return [tally.comparison(group, frames.shape[1]) for tally in tallies]
+
+
+def _judge(graph: nir.NIRGraph, frames: Tensor, traces: list[Any] | None) -> Recording:
+    """The reference's outputs and spikes; a few images at a time, because potentials in float64 take most of the memory."""
+    parts: list[Recording] = []
+    for part in frames.split(max(1, CHUNK // (8 * frames[:, 0].numel())), dim=1):
+        trace = reference.run(graph, part.numpy(), record="neurons")
+        parts.append(Recording(dict(trace.outputs), {node: spikes > 0 for node, spikes in trace.spikes.items()}))
+        if traces is not None:
+            traces.append(trace)
+    return Recording(
+        {name: np.concatenate([part.outputs[name] for part in parts], axis=1) for name in parts[0].outputs},
+        {name: np.concatenate([part.spikes[name] for part in parts], axis=1) for name in parts[0].spikes},
+    )
 
 
 def _versions() -> dict[str, str]:
