@@ -3,8 +3,8 @@
 The layout is NIR's own: stock ``nir.read(path, type_check=False)`` loads every file that :func:`write` makes. Two things differ
 from stock ``nir``:
 
-* Neuron parameters of a convolutional network are constant arrays of (C, H, W). They are written as HDF5 datasets that have a
-  fill value and no allocated storage, and are read back as broadcast views, so a 640x640 detector stays as small as its weights.
+* Neuron parameters of a convolutional network are constant arrays of (C, H, W). They are written as HDF5 datasets that have
+  a fill value and no allocated storage, and are read back as broadcast views: a detector's file is as small as its weights.
 * ``.nir`` is HDF5, and HDF5 files can point to other files on the reader's disk. Stock ``nir.read`` follows such pointers. Here,
   everything that leads out of the file or in circles, and everything absurdly large, is refused before it is read.
 """
@@ -147,9 +147,7 @@ def read(path: str | Path) -> nir.NIRGraph:
         raise FileMissingError(f"there is no file {path}")
     try:
         with h5py.File(path, "r") as file:
-            if not isinstance(_member(file, "node"), h5py.Group):
-                raise CorruptGraphError("it holds no group 'node'")
-            fields = _Reader().group(file["node"], "node", 0)
+            fields = _Reader().root(file)
         return _build_graph(fields, "")
     except CorruptGraphError as error:
         raise CorruptGraphError(f"{path} is not a NIR file that can be trusted: {error}") from None
@@ -182,6 +180,13 @@ class _Reader:
         self.bytes = 0
         self.objects = 0
         self.seen: set[int] = set()
+
+    def root(self, file: h5py.File) -> dict[str, Any]:
+        """The graph of a file."""
+        node = _member(file, "node")
+        if not isinstance(node, h5py.Group):
+            raise CorruptGraphError("it holds no group 'node'")
+        return self.group(node, "node", 0)
 
     def group(self, group: h5py.Group, where: str, depth: int) -> dict[str, Any]:
         """A group as a dictionary of arrays, strings and dictionaries."""

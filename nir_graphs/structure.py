@@ -34,10 +34,10 @@ def strong_components(sources: dict[str, list[str]]) -> list[list[str]]:
     stack: list[str] = []
     on_stack: set[str] = set()
     components: list[list[str]] = []
-    for root in sources:
+    for root, children_of_root in sources.items():
         if root in index:
             continue
-        work = [(root, iter(sources[root]))]
+        work = [(root, iter(children_of_root))]
         index[root] = low[root] = len(index)
         stack.append(root)
         on_stack.add(root)

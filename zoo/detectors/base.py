@@ -189,7 +189,7 @@ class Detector(DetectorBase, nn.Module):
         """
         if self.is_fused:
             raise InvalidInputError("this detector is fused already; fuse the trainable form instead")
-        fused = copy.deepcopy(self).cpu().eval().requires_grad_(False)
+        fused = copy.deepcopy(self).cpu().eval()
         for module in list(fused.network.modules()):
             if hasattr(module, "fuse_"):
                 module.fuse_(merge=merge)
@@ -197,7 +197,7 @@ class Detector(DetectorBase, nn.Module):
             if isinstance(module, ILIF):
                 module.freeze(dtype)
         fused.config = self.config.model_copy(update={"fused": True, "merged": merge})
-        return fused.to(dtype).eval()
+        return fused.to(dtype).eval().requires_grad_(False)
 
     def to_nir(self, image_size: tuple[int, int] | int | None = None) -> nir.NIRGraph:
         """Export the deployed form to standard NIR.

@@ -132,6 +132,13 @@ def from_config(config: ModelConfig) -> Detector:
     multiple = max(config.decode.strides)
     if any(side % multiple for side in config.input.image_size):
         raise ConfigError(f"image_size must consist of multiples of {multiple}, got {config.input.image_size}")
+    made = family.decode_spec(size)
+    fits = (config.decode.kind, config.decode.strides, config.decode.reg_max) == (made.kind, made.strides, made.reg_max)
+    if not fits or config.input.channels != family.input_spec(size).channels:
+        raise ConfigError(
+            f"{config.arch} has {made.kind} heads of strides {made.strides} and {made.reg_max} bins, and "
+            f"{family.input_spec(size).channels} input channels; the configuration says otherwise"
+        )
     try:
         network = family.network(
             size,

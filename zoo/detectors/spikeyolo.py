@@ -168,6 +168,11 @@ class SpikeYOLO(nn.Module):
         form: str = "native",
         rounding: Rounding = "strict",
     ) -> None:
+        if form not in {"native", "official"} or rounding not in {"strict", "half_even"} or not 0 <= decay <= 1:
+            raise ValueError(
+                "form must be 'native' or 'official', rounding 'strict' or 'half_even', and decay in 0..1; "
+                f"got form={form!r}, rounding={rounding!r}, decay={decay!r}"
+            )
         super().__init__()
         numbers = SIZES[size]
         neuron = partial(ILIF, levels, time_steps=time_steps, decay=decay, rounding=rounding)
