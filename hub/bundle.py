@@ -259,6 +259,7 @@ __all__ = [
     "read_card_of",
     "read_config_of",
     "read_graph_of",
+    "read_manifest",
     "read_weights_of",
     "rewrite_card",
     "save_weights",

@@ -98,7 +98,8 @@ def _load_graph(source: Source, backend: str, *, device: str, dtype: DType | Non
 def _card(source: Source) -> Card | None:
     from zoo.hub import bundle
 
-    return bundle.read_card_of(source.directory) if (source.directory / bundle.CARD).exists() else None
+    listed = bundle.CARD in bundle.read_manifest(source.directory).files
+    return bundle.read_card_of(source.directory) if listed else None
 
 
 def _dtype(dtype: DType) -> torch.dtype:

@@ -1,0 +1,61 @@
+"""Fixtures that several rooms share: a small detector whose random weights keep its neurons firing, and its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from zoo.detectors.base import Detector
+
+
+def lively_detector(
+    arch: str = "spikeyolo-pico", *, seed: int = 0, num_classes: int = 10, **arguments: Any
+) -> Detector:
+    """An unfused float32 detector in eval mode; its neurons fire at rates between 5 and 60 percent."""
+    import torch
+    from torch import nn
+
+    from zoo.detectors.registry import create
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        detector = create(arch, num_classes=num_classes, **arguments).eval()
+        for module in detector.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+                nn.init.uniform_(module.weight, 0.6, 1.4)
+                nn.init.normal_(module.bias, 0, 0.2)
+            elif isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, 0, (2 / module.weight[0].numel()) ** 0.5)
+    return detector
+
+
+@pytest.fixture(scope="session")
+def trainable() -> Detector:
+    """An unfused ``spikeyolo-pico`` for ten digits. Do not change it."""
+    return lively_detector(class_names=[str(digit) for digit in range(10)])
+
+
+@pytest.fixture(scope="session")
+def deployed(trainable: Detector) -> Detector:
+    """The same, fused. Do not change it."""
+    return trainable.fuse()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, trainable: Detector, deployed: Detector) -> Path:
+    """Its model folder, with the weights for fine-tuning. Do not change it; copy it."""
+    from zoo.hub import bundle
+
+    return bundle.write(
+        tmp_path_factory.mktemp("models") / "lively",
+        deployed,
+        card_fields={"name": "lively", "dataset": "digits", "licence": "Apache-2.0"},
+        trainable_state=trainable.state_dict(),
+    )
