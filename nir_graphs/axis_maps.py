@@ -1,18 +1,22 @@
 """Linear maps along one image axis as standard convolutions, exactly.
 
 Any matrix M (H', H) along an axis is two grouped convolutions: a one-hot kernel turns the axis into channels, and a kernel of
-height H' with padding H' - 1, holding M upside down, turns the channels back into H' rows. Nearest upsampling has a cheaper
-form: the axis is split step by step into its prime factors, only the last factor is mapped, and the blocks are put back.
+H' taps with padding H' - 1, holding M upside down, turns the channels back into H' rows. Nearest upsampling has a cheaper
+form, because it commutes with cutting an axis into blocks: the axis is cut step by step by its prime factors (one-hot kernels,
+dilated by the block length), only blocks of the smallest factor are mapped, and the results are put back in place.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+from zoo.nir_graphs.values import Builder, Segment
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,21 @@ class AxisConv:
 
     def weight(self, axis: int) -> Array:
         """Weight (O, I / groups, kh, kw) of the convolution along axis 0 (rows) or 1 (columns)."""
-        kernel = np.tile(self.kernel, (self.groups, 1, 1))
-        return np.expand_dims(kernel, 3 if axis == 0 else 2)
+        return np.expand_dims(np.tile(self.kernel, (self.groups, 1, 1)), 3 if axis == 0 else 2)
 
 
-def axis_map(matrix: Array, channels: int) -> list[AxisConv]:
-    """Any linear map along an axis: two convolutions whose composition is ``matrix`` (H', H) on every channel."""
-    rows, columns = matrix.shape
-    gather = np.eye(columns, dtype=matrix.dtype)[:, None, :]  # output h sees input row h
-    scatter = matrix[::-1].T[None]  # tap k of input channel h is M[H' - 1 - k, h]
+def linear_axis_map(matrix: Array, channels: int) -> list[AxisConv]:
+    """Any linear map along an axis of ``channels`` channels, as two convolutions.
+
+    Args:
+        matrix: (H', H), y[q] = sum over h of matrix[q, h] x[h] in each channel; or (K, H', H) for K outputs per channel,
+            output k of channel c in channel c * K + k.
+        channels: C of the input.
+    """
+    matrices = matrix[None] if matrix.ndim == 2 else matrix
+    _, rows, columns = matrices.shape
+    gather = np.eye(columns, dtype=matrix.dtype)[:, None, :]  # output h sees row h
+    scatter = matrices[:, ::-1].transpose(0, 2, 1)  # tap j of channel h holds M[H' - 1 - j, h]
     return [AxisConv(gather, channels), AxisConv(np.ascontiguousarray(scatter), channels, padding=rows - 1)]
 
 
@@ -50,37 +60,53 @@ def _split(factor: int, size: int, channels: int) -> AxisConv:
 
 
 def _join(factor: int, size: int, channels: int) -> AxisConv:
-    """Put ``factor`` channels of ``size`` behind each other: (C * factor) x size -> C x (size * factor)."""
+    """Put ``factor`` channels of ``size`` one behind the other: (C * factor) x size -> C x (size * factor)."""
     kernel = np.eye(factor, dtype=np.float32)[::-1][None]
     return AxisConv(np.ascontiguousarray(kernel), channels, dilation=size, padding=(factor - 1) * size)
 
 
 def prime_factors(number: int) -> list[int]:
-    """Prime factors in ascending order."""
+    """Prime factors in descending order; of 1: none."""
     factors, divisor = [], 2
     while divisor * divisor <= number:
         while number % divisor == 0:
             factors.append(divisor)
             number //= divisor
         divisor += 1
-    return factors + [number] * (number > 1)
+    return ([number] if number > 1 else []) + factors[::-1]
 
 
 def repeat_rows(size: int, repeats: int, channels: int) -> list[AxisConv]:
-    """Nearest upsampling of an axis of ``size`` by ``repeats``: row i becomes rows repeats * i ... repeats * i + repeats - 1.
+    """Nearest upsampling of an axis: row i becomes rows repeats * i ... repeats * i + repeats - 1.
 
-    With s the largest prime factor of the size, this costs convolutions of at most s * repeats taps instead of size *
-    repeats.
+    A step costs at most p^2 multiplications per output for a prime factor p of ``size``, where the plain map costs
+    size^2 * repeats. The smallest factor comes last, since its map is the dearest step.
     """
+    if repeats == 1:
+        return []
     *outer, last = prime_factors(size) or [1]
     convs = []
     for factor in outer:
         convs.append(_split(factor, size, channels))
         size, channels = size // factor, channels * factor
-    convs += axis_map(np.repeat(np.eye(last, dtype=np.float32), repeats, axis=0), channels)
+    convs += linear_axis_map(np.repeat(np.eye(last, dtype=np.float32), repeats, axis=0), channels)
     size *= repeats
     for factor in reversed(outer):
         channels //= factor
         convs.append(_join(factor, size, channels))
         size *= factor
     return convs
+
+
+def apply_along(builder: Builder, name: str, convs: list[AxisConv], axis: int, segment: Segment) -> Segment:
+    """A chain of convolutions along axis 0 (rows) or 1 (columns) of a segment, as nodes ``name`` 0, 1, ..."""
+    for index, conv in enumerate(convs):
+        segment = builder.convolved(
+            f"{name}{index}",
+            segment,
+            conv.weight(axis),
+            padding=(conv.padding, 0) if axis == 0 else (0, conv.padding),
+            dilation=(conv.dilation, 1) if axis == 0 else (1, conv.dilation),
+            groups=conv.groups,
+        )
+    return segment

@@ -1,142 +1,93 @@
-"""From a module to a NIR graph: trace it with torch.fx, lower what was traced."""
+"""Module -> NIR graph: the entry points."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import nir
 import numpy as np
-import torch
-from torch import fx, nn
+from torch import nn
 
-from zoo.errors import ExportError, InvalidInputError
+from zoo.errors import InvalidInputError
 from zoo.nir_graphs import metadata
-from zoo.nir_graphs.rules import RULES, lower
+from zoo.nir_graphs.structure import evaluation_order
+from zoo.nir_graphs.tracing import is_leaf, lower
 from zoo.nir_graphs.values import Builder, Segment, Shape, Value
 
 if TYPE_CHECKING:
     from zoo.detectors.base import Detector
 
 
-class _Tracer(fx.Tracer):
-    """Goes into modules until it meets one that has a lowering rule, or one of torch's own."""
+class _Single(nn.Module):
+    """Gives a layer that is exported alone a path."""
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m) in RULES or super().is_leaf_module(m, module_qualified_name)
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
 
-
-def export_detector(detector: Detector, image_size: tuple[int, int] | int | None = None) -> nir.NIRGraph:
-    """The deployed form of a detector as a NIR graph with one Output node per scale, finest first.
-
-    Args:
-        detector: in training form (it is fused first) or deployed form.
-        image_size: (height, width) in pixels, or one number for both; by default the detector's own.
-
-    Raises:
-        ExportError: a module has no exact lowering.
-        InvalidInputError: an image size that the strides do not divide.
-    """
-    if not detector.is_fused:
-        detector = detector.fuse()
-    config = detector.config
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size or detector.image_size)
-    multiple = max(config.decode.strides)
-    if len(size) != 2 or any(side < multiple or side % multiple for side in size):
-        raise InvalidInputError(f"image_size must be two positive multiples of {multiple}, got {size}")
-    graph = export_module(detector.network, (config.input.channels, size[0], size[1]), time_steps=config.time_steps)
-    info = metadata.get(graph)
-    outputs = [{**output, "stride": s} for output, s in zip(info.outputs, config.decode.strides, strict=True)]
-    fields = {"time_steps": config.time_steps, "image_size": (size[0], size[1]), "outputs": outputs}
-    return metadata.put(graph, metadata.GraphInfo(neurons=info.neurons, **fields))  # type: ignore[arg-type]
+    def forward(self, x: Any) -> Any:
+        """What the layer does."""
+        return self.layer(x)
 
 
 def export_module(module: nn.Module, input_shape: Shape, *, time_steps: int | None = None) -> nir.NIRGraph:
     """Any module made of parts that have lowering rules, as a NIR graph.
 
     Args:
-        module: takes one folded tensor (T*B, C, H, W), returns one or several.
+        module: takes one folded tensor (T*B, C, H, W), returns one or several (in lists or tuples, at any depth).
         input_shape: (C, H, W).
-        time_steps: noted in the metadata.
+        time_steps: T for which neurons with memory must be made; by default whatever they say.
 
     Returns:
-        A graph with Input ``input`` and Outputs ``output_0``, ``output_1``, ...
+        A graph with the Input ``input`` and the Outputs ``output_0``, ``output_1``, ... Other nodes have the paths of their
+        modules. It holds copies of the parameters, in float32 where that is exact.
 
     Raises:
         ExportError: a module or function has no exact lowering; the message names it.
+        InvalidInputError: an input shape that is not three positive numbers.
     """
-    builder = Builder()
-    builder.add("input", nir.Input(np.array(input_shape)), [])
-    try:
-        traced = _Tracer().trace(module)
-    except (TypeError, ValueError, RuntimeError, fx.proxy.TraceError) as error:
-        raise ExportError(f"{type(module).__name__} cannot be traced: {error}") from error
-    result = _Lowering(builder, module).run(traced, (Segment(("input",), input_shape),))
-    outputs = []
-    for index, value in enumerate(result):
-        segment = builder.single(value, f"output_{index}")
-        shape = np.array(segment.shape)
-        outputs.append({"node": builder.add(f"output_{index}", nir.Output(shape), segment.nodes)})
+    shape = tuple(input_shape)
+    if len(shape) != 3 or any(not isinstance(n, int) or n < 1 for n in shape):
+        raise InvalidInputError(f"input_shape must be (C, H, W) with positive whole numbers, got {input_shape}")
+    builder = Builder(time_steps)
+    builder.add(builder.unique("input"), nir.Input(np.array(shape)), [])
+    outputs = [builder.unique(f"output_{index}") for index in range(64)]  # no module may take these names
+    values = lower(builder, _Single(module) if is_leaf(module) else module, Value((Segment(("input",), shape),)))
+    for name, value in zip(outputs, values, strict=False):
+        segment = builder.joined(f"{name}.join", value)
+        if len(segment.nodes) > 1:
+            # stock tools return several edges into an Output as a tuple instead of their sum
+            segment = builder.scaled(f"{name}.sum", segment, 1.0)
+        builder.add(name, nir.Output(np.array(segment.shape)), segment.nodes)
     graph = nir.NIRGraph(builder.nodes, builder.edges, metadata={}, type_check=False)
-    return metadata.put(graph, metadata.GraphInfo(time_steps=time_steps, outputs=outputs, neurons=builder.neurons))
+    evaluation_order(graph)  # every cycle passes through a Delay
+    notes: list[dict[str, Any]] = [{"node": name} for name in outputs[: len(values)]]
+    return metadata.put(
+        graph, metadata.GraphInfo(time_steps=builder.time_steps, outputs=notes, neurons=builder.neurons)
+    )
 
 
-class _Lowering:
-    """Walks a traced graph and lowers each step."""
+def export_detector(detector: Detector, image_size: tuple[int, int] | int | None = None) -> nir.NIRGraph:
+    """The deployed form of a detector as a NIR graph with one Output node per scale, finest first.
 
-    def __init__(self, builder: Builder, root: nn.Module) -> None:
-        self.builder = builder
-        self.root = root
-        self.functions: dict[Any, Callable[[fx.Node, list[Any]], Any]] = {
-            operator.add: self._add,
-            torch.add: self._add,
-            torch.cat: self._cat,
-            operator.getitem: lambda _node, args: args[0][args[1]],
-        }
+    Args:
+        detector: in deployed form, or in training form, of which the deployed form is made first.
+        image_size: (height, width) in pixels, or one number for both; by default the detector's own.
 
-    def run(self, traced: fx.Graph, given: Value) -> list[Value]:
-        """Lower everything; returns the values of the outputs."""
-        values: dict[fx.Node, Any] = {}
-        for node in traced.nodes:
-            args = list(fx.map_arg(node.args, values.__getitem__))
-            if node.op == "placeholder":
-                values[node] = given
-            elif node.op == "call_module":
-                module = self.root.get_submodule(str(node.target))
-                values[node] = lower(self.builder, module, str(node.target), args[0])
-            elif node.op == "output":
-                return _flat(args[0])
-            elif node.op == "call_function" and node.target in self.functions:
-                values[node] = self.functions[node.target](node, args)
-            else:
-                raise ExportError(
-                    f"the operation {node.name!r} ({node.op} {node.target}) cannot be exported: there is no exact NIR form"
-                )
-        raise ExportError(f"{type(self.root).__name__} has no output")
-
-    def _add(self, node: fx.Node, args: list[Any]) -> Value:
-        first, second = args
-        if not isinstance(first, tuple) or not isinstance(second, tuple):
-            raise ExportError(f"the addition {node.name!r} cannot be exported: it adds a number or constant tensor")
-        name = self.builder.unique(node.name)
-        if [s.shape for s in first] != [s.shape for s in second]:
-            first = (self.builder.single(first, f"{name}.first"),)
-            second = (self.builder.single(second, f"{name}.second"),)
-        return tuple(self.builder.plus(a, b, name) for a, b in zip(first, second, strict=True))
-
-    @staticmethod
-    def _cat(node: fx.Node, args: list[Any]) -> Value:
-        dim = args[1] if len(args) > 1 else node.kwargs.get("dim", 0)
-        if dim != 1:
-            raise ExportError(
-                f"the concatenation {node.name!r} cannot be exported: only channels (dim=1) can be joined"
-            )
-        return tuple(segment for value in args[0] for segment in value)
-
-
-def _flat(result: Any) -> list[Value]:
-    """Output of a module, which may be one value, or a list or tuple of values."""
-    if isinstance(result, tuple) and all(isinstance(part, Segment) for part in result):
-        return [result]
-    return [value for part in result for value in _flat(part)]
+    Raises:
+        ExportError: a module has no exact lowering.
+        InvalidInputError: an image size that the strides do not divide.
+    """
+    config = detector.config
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size or detector.image_size)
+    multiple = max(config.decode.strides)
+    if len(size) != 2 or any(not isinstance(side, int) or side < multiple or side % multiple for side in size):
+        raise InvalidInputError(
+            f"image_size must be (height, width), each a positive multiple of {multiple} (the largest stride), got {size}"
+        )
+    network = (detector if detector.is_fused else detector.fuse()).network
+    graph = export_module(network, (config.input.channels, size[0], size[1]), time_steps=config.time_steps)
+    info = metadata.get(graph)
+    outputs = [{**output, "stride": stride} for output, stride in zip(info.outputs, config.decode.strides, strict=True)]
+    return metadata.put(graph, replace(info, time_steps=config.time_steps, image_size=size, outputs=outputs))

@@ -1,0 +1,109 @@
+"""Lowering rules of convolutions and of nearest upsampling, which becomes convolutions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from zoo.nir_graphs.axis_maps import apply_along, repeat_rows
+from zoo.nir_graphs.values import Array, Builder, Refusal, Segment, Value, compact
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """One number, or one per axis, as one per axis."""
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
+
+
+def stored(tensor: torch.Tensor) -> Array:
+    """A parameter as NIR stores it: a copy with exactly its values, in float32 where that holds them, else float64.
+
+    Raises:
+        Refusal: NaN or infinite values.
+    """
+    array = tensor.detach().to("cpu", torch.float64).numpy()
+    if not np.isfinite(array).all():
+        raise Refusal("its parameters contain NaN or infinity")
+    return compact(array.copy())
+
+
+def _padding(module: nn.Conv2d) -> tuple[int, int] | str:
+    """Zeros before and after each axis; the word 'same' only where the two differ, which numbers cannot say."""
+    if module.padding == "valid":
+        return 0, 0
+    if module.padding != "same":
+        return pair(module.padding)
+    reach = [d * (k - 1) for d, k in zip(pair(module.dilation), pair(module.kernel_size), strict=True)]
+    return "same" if any(r % 2 for r in reach) else (reach[0] // 2, reach[1] // 2)
+
+
+def convolution(builder: Builder, module: nn.Conv2d, name: str, value: Value) -> Value:
+    """``nn.Conv2d``: one node per channel segment, each with its part of the weight; a sum has the bias once.
+
+    A grouped convolution keeps segments apart where they end between groups; elsewhere they are joined first.
+    """
+    if module.padding_mode != "zeros":
+        raise Refusal(f"NIR convolutions pad with zeros, not with {module.padding_mode!r}")
+    if value.channels != module.in_channels:
+        raise Refusal(f"it takes {module.in_channels} channels, but gets {value.channels}")
+    weight = stored(module.weight)
+    bias = None if module.bias is None else stored(module.bias)
+    options: dict[str, Any] = {
+        "stride": pair(module.stride),
+        "padding": _padding(module),
+        "dilation": pair(module.dilation),
+    }
+    if module.groups == 1:
+        return _dense(builder, name, value, weight, bias, options)
+    per_group = module.in_channels // module.groups
+    if any(segment.shape[0] % per_group for segment in value.segments):
+        value = Value((builder.joined(f"{name}.input", value),))
+    out, first = [], 0
+    for inner, segment in value.named(name):
+        groups = segment.shape[0] // per_group
+        rows = slice(first, first + groups * (len(weight) // module.groups))
+        part = weight[rows].copy(), None if bias is None else bias[rows].copy()
+        out.append(builder.convolved(inner, segment, *part, groups=groups, **options))
+        first = rows.stop
+    return Value(tuple(out))
+
+
+def _dense(
+    builder: Builder, name: str, value: Value, weight: Array, bias: Array | None, options: dict[str, Any]
+) -> Value:
+    """conv(concat(a, b)) = conv_a(a) + conv_b(b), where conv_a and conv_b hold the columns of a and b."""
+    terms: list[Segment] = []
+    first = 0
+    for inner, segment in value.named(name):
+        columns = slice(first, first + segment.shape[0])
+        part = weight if len(value.segments) == 1 else weight[:, columns].copy()
+        terms.append(builder.convolved(inner, segment, part, None if terms else bias, **options))
+        first = columns.stop
+    return Value((Segment(tuple(term.nodes[0] for term in terms), terms[0].shape),))
+
+
+def upsample(builder: Builder, module: nn.Upsample, name: str, value: Value) -> Value:
+    """Nearest upsampling by whole factors: rows, then columns, each as a chain of one-hot convolutions."""
+    rows, columns = _repeats(module, value.size)
+    out = []
+    for inner, segment in value.named(name):
+        channels, height, width = segment.shape
+        tall = apply_along(builder, f"{inner}.rows", repeat_rows(height, rows, channels), 0, segment)
+        out.append(apply_along(builder, f"{inner}.columns", repeat_rows(width, columns, channels), 1, tall))
+    return Value(tuple(out))
+
+
+def _repeats(module: nn.Upsample, size: tuple[int, int]) -> tuple[int, int]:
+    """How often each row and each column occurs; asks PyTorch itself which source pixel each output pixel takes."""
+    if module.mode not in {"nearest", "nearest-exact"}:
+        raise Refusal(f"only nearest upsampling has an exact form here, not mode {module.mode!r}")
+    height, width = size
+    pixels = torch.arange(height * width, dtype=torch.float64).view(1, 1, height, width)
+    taken = module(pixels)[0, 0]
+    rows, columns = taken.shape[0] // height, taken.shape[1] // width
+    repeated = pixels[0, 0].repeat_interleave(rows, 0).repeat_interleave(columns, 1)
+    if not torch.equal(taken, repeated):
+        raise Refusal(f"it does not repeat every pixel equally often from {height}x{width} to {tuple(taken.shape)}")
+    return rows, columns
