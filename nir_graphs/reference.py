@@ -236,7 +236,8 @@ def _remember(state: State, x: Array) -> None:
     del past[: -int(state["steps"].max())]
 
 
-def _recorded(graph: nir.NIRGraph, record: Record) -> set[str]:
+def recorded_nodes(graph: nir.NIRGraph, record: Record) -> set[str]:
+    """Names of the nodes that ``record`` asks for."""
     if isinstance(record, str):
         if record not in {"none", "neurons", "all"}:
             raise InvalidInputError(f"record must be 'none', 'neurons', 'all' or a list of nodes, not {record!r}")
@@ -280,7 +281,7 @@ def run(
     order, sources = evaluation_order(graph), predecessors(graph)
     dt = metadata.get(graph).dt if dt is None else dt
     inputs = _inputs(graph, x)
-    wanted = _recorded(graph, record)
+    wanted = recorded_nodes(graph, record)
     outputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Output)]
     states: dict[str, State] = {name: {} for name in graph.nodes}
     history: dict[str, dict[str, list[Array]]] = {"out": {}, "spikes": {}, "potentials": {}}

@@ -1,0 +1,119 @@
+"""What every backend offers, and the list of backends.
+
+A backend takes a NIR graph, says what in it it cannot run exactly, or builds a runnable form. It never approximates: what
+cannot be exact is refused, naming the node.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Protocol
+
+import nir
+import torch
+from torch import Tensor
+
+from zoo.errors import InvalidInputError, MissingFrameworkError
+
+if TYPE_CHECKING:
+    from zoo.nir_graphs.reference import Record, Trace
+
+BACKENDS = {
+    "reference": "numpy",
+    "snntorch": "snntorch",
+    "norse": "norse",
+}
+"""Backend names, with the Python module that each needs."""
+
+
+class Runnable(Protocol):
+    """A graph in a form that runs.
+
+    Attributes:
+        graph: the graph.
+        dtype: in which it computes.
+        own_cells: (neuron nodes that run on the framework's own cells, all neuron nodes).
+    """
+
+    graph: nir.NIRGraph
+    dtype: torch.dtype
+    own_cells: tuple[int, int]
+
+    def __call__(self, x: Tensor) -> dict[str, Tensor]:
+        """Input (T, B, ...) -> outputs (T, B, ...) by Output node, from rest."""
+        ...
+
+    def run(self, x: Tensor, record: Record = "none") -> Trace:
+        """The same with spikes and potentials of the recorded nodes, all as numpy arrays."""
+        ...
+
+
+class Backend(Protocol):
+    """A framework that runs NIR graphs.
+
+    Attributes:
+        name: as users write it.
+    """
+
+    name: str
+
+    def check(self, graph: nir.NIRGraph) -> list[str]:
+        """Why this backend cannot run the graph exactly, one sentence per node in the way; empty if it can."""
+        ...
+
+    def build(
+        self,
+        graph: nir.NIRGraph,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        dt: float | None = None,
+        fuse: bool = True,
+    ) -> Runnable:
+        """The runnable form.
+
+        Args:
+            graph: flat NIR graph.
+            dtype: in which to compute.
+            device: torch device.
+            dt: length of a step; by default what the graph's metadata says, else 1.
+            fuse: use fused kernels, which give the very same bits; ``False`` runs node by node.
+
+        Raises:
+            UnsupportedGraphError: see :meth:`check`.
+            InvalidGraphError: the graph breaks the discrete-time contract.
+        """
+        ...
+
+
+def get_backend(name: str) -> Backend:
+    """A backend by name.
+
+    Raises:
+        InvalidInputError: there is no such backend; names close ones.
+        MissingFrameworkError: its framework is not installed; names the extra.
+    """
+    if name not in BACKENDS:
+        close = difflib.get_close_matches(name, BACKENDS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(BACKENDS)}"
+        raise InvalidInputError(f"there is no backend {name!r}; {hint}")
+    try:
+        importlib.import_module(BACKENDS[name])
+    except ImportError as error:
+        raise MissingFrameworkError(
+            f"the backend {name!r} needs the package {BACKENDS[name]!r}, which cannot be imported ({error}): "
+            f"pip install 'nir-zoo[{name}]'"
+        ) from error
+    backend: Backend = importlib.import_module(f"zoo.adapters.{name}").BACKEND
+    return backend
+
+
+def node_summary(graph: nir.NIRGraph, kinds: Collection[type]) -> list[str]:
+    """One sentence for each node whose type is not among ``kinds``."""
+    return [
+        f"node {name!r} is a {type(node).__name__}, which this backend does not know"
+        for name, node in graph.nodes.items()
+        if type(node) not in kinds
+    ]
