@@ -203,8 +203,8 @@ def load_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
         CorruptFileError: not safetensors.
         CheckpointError: other keys, shapes or types, or numbers that are not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, safe_open
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
 
     if not path.is_file():
         raise FileMissingError(f"there are no weights {path}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zoo.cards import Card, Source, bundled, resolve
 from zoo.errors import CorruptFileError, InvalidInputError
@@ -22,6 +22,30 @@ if TYPE_CHECKING:
 
     DType = str | torch.dtype
     ImageSize = tuple[int, int] | int
+
+
+@overload
+def load(
+    name_or_path: str | Path,
+    *,
+    backend: Literal["snntorch"] = "snntorch",
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: DType | None = None,
+    trainable: bool = False,
+) -> Detector: ...
+
+
+@overload
+def load(
+    name_or_path: str | Path,
+    *,
+    backend: str,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: DType | None = None,
+    trainable: bool = False,
+) -> Detector | GraphDetector: ...
 
 
 def load(
@@ -87,7 +111,8 @@ def _load_graph(source: Source, backend: str, *, device: str, dtype: DType | Non
     config = bundle.read_config_of(source.directory)
     graph = bundle.read_graph_of(source.directory)
     options: dict[str, Any] = {} if dtype is None else {"dtype": _dtype(dtype)}
-    detector = GraphDetector(builder.build(graph, device=device, **options), config, card=_card(source))
+    detector = GraphDetector(builder.build(graph, device=device, **options), config)
+    detector.card = _card(source)
     nodes = [output.get("node") for output in detector.info.outputs]
     fits = len(nodes) == len(config.decode.strides) and set(nodes) <= set(graph.nodes)
     if not fits or detector.info.time_steps not in (None, config.time_steps):

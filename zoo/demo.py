@@ -51,11 +51,9 @@ def run(out_dir: str | Path, *, name: str = "spikeyolo-digits", console: Console
         UnknownModelError, MissingFrameworkError and others: see :func:`zoo.load` and :func:`zoo.verify`.
     """
     import zoo
-    from zoo.detectors.base import Detector
 
     console = console or Console()
     detector = zoo.load(name)
-    assert isinstance(detector, Detector)  # noqa: S101 - the snnTorch backend gives nothing else
     out = Path(out_dir)
     console.rule(f"[bold]{name}[/]: snnTorch -> NIR -> Norse")
     _introduce(detector, console)
@@ -100,7 +98,7 @@ def _find(detector: Detector, out: Path, console: Console) -> list[tuple[Pixels,
 
 def _one(detector: Detector | GraphDetector, canvas: Pixels) -> Result:
     result: Any = detector.predict(canvas)
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 def _rebuild(detector: Detector, out: Path, name: str, console: Console) -> GraphDetector:

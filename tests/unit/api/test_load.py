@@ -86,8 +86,8 @@ def test_trainable_form(model_folder: Path, trainable: Detector) -> None:
     state = trainable.state_dict()
     assert detector.state_dict().keys() == state.keys()
     assert all(torch.equal(tensor, state[key]) for key, tensor in detector.state_dict().items())
-    loss = sum(raw.square().mean() for raw in detector.train()(torch.rand(2, 3, 64, 64)))
-    loss.backward()
+    raw = detector.train()(torch.rand(2, 3, 64, 64))
+    torch.stack([scale.square().mean() for scale in raw]).sum().backward()
     assert all(parameter.grad is not None for parameter in detector.parameters())
 
 
@@ -117,12 +117,13 @@ def test_every_backend_gives_the_same_surface(model_folder: Path, backend: str) 
         raw = detector(torch.rand(2, 3, 96, 96))
     assert [tuple(scale.shape) for scale in raw] == [(2, 42, 12, 12), (2, 42, 6, 6), (2, 42, 3, 3)]
     assert detector.decode(raw).shape == (2, 14, 189)
-    result = detector.predict(canvas(), conf=0.01)
+    result: Any = detector.predict(canvas(), conf=0.01)
     assert set(result.detections.data) >= {"class_name"}
 
 
 def test_backends_find_the_same(model_folder: Path) -> None:
-    found = [zoo.load(model_folder, backend=name, dtype="float64").predict(canvas(), conf=0.01) for name in BACKENDS]
+    twins: list[Any] = [zoo.load(model_folder, backend=name, dtype="float64") for name in BACKENDS]
+    found = [twin.predict(canvas(), conf=0.01) for twin in twins]
     assert len(found[0]) > 5
     for other in found[1:]:
         np.testing.assert_allclose(other.detections.xyxy, found[0].detections.xyxy, rtol=0, atol=1e-3)

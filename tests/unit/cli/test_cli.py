@@ -92,7 +92,8 @@ def test_predict(run: Any, model_folder: Path, picture: Path) -> None:
     with Image.open("found/001-picture.png") as drawn:
         assert drawn.size == (100, 60)
     written = json.loads(Path("out.json").read_text())
-    expected = zoo.load(model_folder).predict(picture, conf=0.01).to_dict()
+    result: Any = zoo.load(model_folder).predict(picture, conf=0.01)
+    expected = result.to_dict()
     assert written["results"] == json.loads(json.dumps([expected, expected]))
     assert len(expected["detections"]) > 0
 
@@ -129,15 +130,15 @@ def test_verify(run: Any, model_folder: Path, picture: Path, dtype: str) -> None
 
 
 def test_verify_fails_with_exit_code_1(run: Any, model_folder: Path, picture: Path, monkeypatch: Any) -> None:
-    from zoo import verification
+    from zoo import runners
 
-    honest = verification.GraphRunner.run
+    honest = runners.GraphRunner.run
 
     def silent(self: Any, frames: Any) -> Any:
         trace = honest(self, frames)
-        return verification.Recording(dict(trace.outputs), {name: s * 0 for name, s in trace.spikes.items()})
+        return runners.Recording(dict(trace.outputs), {name: s * 0 for name, s in trace.spikes.items()})
 
-    monkeypatch.setattr(verification.GraphRunner, "run", silent)
+    monkeypatch.setattr(runners.GraphRunner, "run", silent)
     done = run("verify", model_folder, "-b", "norse", "--images", picture, "--json", "out.json")
     assert done.code == 1
     rows = {row["backend"]: row for row in json.loads(Path("out.json").read_text())["comparisons"]}
@@ -244,7 +245,7 @@ def test_damaged_model_folders(run: Any, folder: Path, picture: Path, what: str,
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_unexpected_exceptions_show(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_exceptions_show(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_arguments: object, **_keywords: object) -> None:
         raise ZeroDivisionError("a bug")
 
