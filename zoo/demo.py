@@ -159,7 +159,7 @@ def _prove(detector: Detector, out: Path, name: str, console: Console) -> bool:
     """Compare spike by spike, and write the reports."""
     from zoo.nir_graphs import io
     from zoo.probes import default_images
-    from zoo.verification import verify_detector
+    from zoo.verification import verify_in_each
 
     console.print("4. every spike of every neuron node, compared with the numpy reference:")
     reports: list[Report] = []
@@ -168,12 +168,14 @@ def _prove(detector: Detector, out: Path, name: str, console: Console) -> bool:
         if size != detector.image_size:
             detector.export(path, image_size=size)
         graph = io.read(path)
-        for dtype in (torch.float64, torch.float32):
-            images = default_images(detector.config, size, count=count)
-            with console.status(f"{size[0]}x{size[1]}, {dtype} ..."):
-                report = verify_detector(detector, BACKENDS, images=images, dtype=dtype, graph=graph)
-            reports.append(report)
+        images = default_images(detector.config, size, count=count)
+        with console.status(f"comparing at {size[0]}x{size[1]} ..."):
+            found = verify_in_each(
+                detector, BACKENDS, images=images, dtypes=[torch.float64, torch.float32], graph=graph
+            )
+        for report in found:
             console.print(summary(report))
+        reports += found
     write_reports(reports, out)
     console.print(f"   full reports: {out / 'equivalence.json'} and {out / 'equivalence.md'}", highlight=False)
     return all(report.passed for report in reports)

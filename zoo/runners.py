@@ -51,6 +51,7 @@ class Runner(Protocol):
     """Runs frames (T, B, C, H, W) and records outputs and spikes of every neuron node."""
 
     name: str
+    dtype: torch.dtype
     own_cells: tuple[int, int] | None
 
     def run(self, frames: Tensor) -> Recorded:

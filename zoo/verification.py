@@ -33,51 +33,78 @@ if TYPE_CHECKING:
 CHUNK = 2**19  # input values per run: bounds the memory that recorded spikes take
 
 
+Images = Tensor | Sequence["ImageSource"] | Mapping[str, Tensor] | None
+
+
 def verify_detector(
     detector: Detector,
     backends: str | Sequence[str] = "all",
     *,
-    images: Tensor | Sequence[ImageSource] | Mapping[str, Tensor] | None = None,
+    images: Images = None,
     time_steps: int | None = None,
     dtype: torch.dtype = torch.float32,
     record: bool = False,
-    graph: nir.NIRGraph | None = None,
 ) -> Report:
-    """Compare; see :func:`zoo.verify`.
+    """Compare; see :func:`zoo.verify`. ``images`` may also be a mapping of group name to tensor."""
+    (report,) = verify_in_each(detector, backends, images=images, time_steps=time_steps, dtypes=[dtype], record=record)
+    return report
+
+
+def verify_in_each(
+    detector: Detector,
+    backends: str | Sequence[str] = "all",
+    *,
+    dtypes: Sequence[torch.dtype],
+    images: Images = None,
+    time_steps: int | None = None,
+    record: bool = False,
+    graph: nir.NIRGraph | None = None,
+) -> list[Report]:
+    """Compare in several dtypes against one run of the judge.
 
     Args:
-        detector, backends, time_steps, dtype, record: see there.
-        images: may also be a mapping of group name to tensor.
+        detector, backends, images, time_steps, record: see :func:`verify_detector`.
+        dtypes: one report each.
         graph: what reference and backends run, for example read from a file; by default the detector is exported.
 
     Raises:
-        InvalidInputError: not a snnTorch detector, or images that do not fit.
+        InvalidInputError: not a snnTorch detector, images that do not fit, or a graph of another detector.
         ExportError, UnsupportedGraphError: the detector cannot be exported, or not be run, exactly.
     """
     if not isinstance(detector, Detector):
         raise InvalidInputError(
             f"zoo.verify takes a name, a model folder or a snnTorch detector, got {type(detector).__name__}"
         )
+    names = _names(backends)
     deployed = _deployed(detector, time_steps)
     groups = _groups(images, deployed)
+    if torch.float32 in dtypes:  # every backend, the judge too, sees the very same numbers
+        groups = {name: frames.float().double() for name, frames in groups.items()}
     image_size = _common_size(groups)
     graph = deployed.to_nir(image_size) if graph is None else graph
-    module = ModuleRunner(deployed, graph, dtype)
-    runners: list[Runner] = [module, *(GraphRunner(name, graph, dtype) for name in _names(backends))]
-    comparisons: list[Comparison] = []
-    traces: dict[tuple[str, str], list[Any]] = {}
-    for group, images_of_group in groups.items():
-        frames = images_of_group.to(dtype).double()  # every backend, the judge too, sees the very same numbers
-        comparisons += _compare_group(group, frames, graph, runners, module.owners, traces if record else None)
-    return Report(
-        model=deployed.card.name if deployed.card is not None else deployed.config.arch,
-        dtype=str(dtype).removeprefix("torch."),
-        time_steps=deployed.time_steps,
-        image_size=image_size,
-        comparisons=tuple(comparisons),
-        versions=_versions(),
-        traces=traces,
-    )
+    runners: dict[torch.dtype, list[Runner]] = {
+        dtype: [ModuleRunner(deployed, graph, dtype), *(GraphRunner(name, graph, dtype) for name in names)]
+        for dtype in dtypes
+    }
+    work = _Comparing(graph, [runner for group in runners.values() for runner in group], record=record)
+    tallies = {name: work.compare(name, frames) for name, frames in groups.items()}
+    return [
+        Report(
+            model=deployed.card.name if deployed.card is not None else deployed.config.arch,
+            dtype=str(dtype).removeprefix("torch."),
+            time_steps=deployed.time_steps,
+            image_size=image_size,
+            comparisons=tuple(
+                tally.comparison(name, groups[name].shape[1])
+                for name, found in tallies.items()
+                for tally in found
+                if tally.runner in runners[dtype]
+            ),
+            versions=_versions(),
+            traces={key[:2]: traces for key, traces in work.traces.items() if key[2] in (dtype, None)},
+        )
+        for dtype in dtypes
+    ]
 
 
 def _deployed(detector: Detector, time_steps: int | None) -> Detector:
@@ -97,9 +124,7 @@ def _deployed(detector: Detector, time_steps: int | None) -> Detector:
     return deployed.requires_grad_(False)
 
 
-def _groups(
-    images: Tensor | Sequence[ImageSource] | Mapping[str, Tensor] | None, detector: Detector
-) -> dict[str, Tensor]:
+def _groups(images: Images, detector: Detector) -> dict[str, Tensor]:
     """Frames (T, B, C, H, W), float64, by group."""
     config = detector.config
     if images is None:
@@ -224,28 +249,44 @@ def _merge(one: NodeResult | None, other: NodeResult) -> NodeResult:
     )
 
 
-def _compare_group(
-    group: str,
-    frames: Tensor,
-    graph: nir.NIRGraph,
-    runners: Sequence[Runner],
-    owners: Mapping[str, str],
-    traces: dict[tuple[str, str], list[Any]] | None,
-) -> list[Comparison]:
-    """Every runner against the judge on frames (T, B, C, H, W)."""
-    tallies = [_Tally(runner) for runner in runners]
-    for chunk in frames.split(max(1, CHUNK // frames[:, 0].numel()), dim=1):
-        judge = _judge(graph, chunk, None if traces is None else traces.setdefault((group, "reference"), []))
-        if unseen := owners.keys() - judge.spikes.keys():
-            raise InvalidInputError(f"the reference recorded nothing for {', '.join(sorted(unseen)[:3])}")
-        for tally in tallies:
-            started = time.perf_counter()
-            found = tally.runner.run(chunk)
-            tally.seconds += time.perf_counter() - started
-            tally.add(judge, found, owners)
-            if traces is not None:
-                traces.setdefault((group, tally.runner.name), []).append(found)
-    return [tally.comparison(group, frames.shape[1]) for tally in tallies]
+class _Comparing:
+    """Several runners against one run of the judge.
+
+    Args:
+        graph: what the judge runs.
+        runners: what is compared; the modules among them own nodes of the graph.
+        record: keep all traces.
+    """
+
+    def __init__(self, graph: nir.NIRGraph, runners: Sequence[Runner], *, record: bool) -> None:
+        self.graph = graph
+        self.runners = runners
+        self.owners = next(runner.owners for runner in runners if isinstance(runner, ModuleRunner))
+        self.record = record
+        self.traces: dict[tuple[str, str, torch.dtype | None], list[Any]] = {}
+
+    def compare(self, group: str, frames: Tensor) -> list[_Tally]:
+        """Every runner against the judge on frames (T, B, C, H, W)."""
+        tallies = [_Tally(runner) for runner in self.runners]
+        for chunk in frames.split(max(1, CHUNK // frames[:, 0].numel()), dim=1):
+            kept: list[Any] = []
+            judge = _judge(self.graph, chunk, kept if self.record else None)
+            if unseen := self.owners.keys() - judge.spikes.keys():
+                raise InvalidInputError(f"the reference recorded nothing for {', '.join(sorted(unseen)[:3])}")
+            if self.record:
+                self.traces.setdefault((group, "reference", None), []).extend(kept)
+            for tally in tallies:
+                self._run(tally, group, chunk, judge)
+        return tallies
+
+    def _run(self, tally: _Tally, group: str, chunk: Tensor, judge: Recorded) -> None:
+        runner = tally.runner
+        started = time.perf_counter()
+        found = runner.run(chunk)
+        tally.seconds += time.perf_counter() - started
+        tally.add(judge, found, self.owners)
+        if self.record:
+            self.traces.setdefault((group, runner.name, runner.dtype), []).append(found)
 
 
 def _judge(graph: nir.NIRGraph, frames: Tensor, traces: list[Any] | None) -> Recording:
