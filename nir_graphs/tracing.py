@@ -25,6 +25,13 @@ def is_leaf(module: nn.Module) -> bool:
     return any(f"{base.__module__}.".startswith(_FRAMEWORKS) for base in bases)
 
 
+class _Symbol(fx.Proxy):
+    """A traced tensor. torch.fx would record ``x += y`` as ``x + y``, which is wrong where x has a second name."""
+
+    def __iadd__(self, other: object) -> _Symbol:
+        raise TypeError("x += y changes a tensor in place; write x = x + y")
+
+
 class ModuleTracer(fx.Tracer):
     """Goes into modules until it meets a leaf.
 
@@ -40,6 +47,10 @@ class ModuleTracer(fx.Tracer):
         """See :func:`is_leaf`."""
         del module_qualified_name
         return is_leaf(m)
+
+    def proxy(self, node: fx.Node) -> _Symbol:
+        """The symbol that stands for a node's result."""
+        return _Symbol(node, self)
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
