@@ -21,6 +21,7 @@ from zoo.layers.neurons import ILIF
 
 if TYPE_CHECKING:
     import nir
+
     from zoo.data.images import ImageSource
     from zoo.results import Result
 
