@@ -85,6 +85,8 @@ def max_pool(builder: Builder, module: nn.MaxPool2d, name: str, value: Value) ->
         levels = []
         for k, source in enumerate(segment.nodes, 1):
             pool = nir.SumPool2d(np.array(kernel), np.array(stride), np.array(padding))
+            pool.input_type = {"input": np.array(segment.shape)}
+            pool.output_type = {"output": np.array(shape)}
             summed = builder.add(f"{inner}.sum{k}", pool, [source])
             levels.append(builder.add(f"{inner}.level{k}", nir.Threshold(constant(0.5, shape)), [summed]))
         out.append(Segment(tuple(levels), shape, is_thermometer=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from torch import fx, nn
 
@@ -28,7 +28,7 @@ def is_leaf(module: nn.Module) -> bool:
 class _Symbol(fx.Proxy):
     """A traced tensor. torch.fx would record ``x += y`` as ``x + y``, which is wrong where x has a second name."""
 
-    def __iadd__(self, other: object) -> _Symbol:
+    def __iadd__(self, other: object) -> Self:
         raise TypeError("x += y changes a tensor in place; write x = x + y")
 
 

@@ -169,10 +169,8 @@ class Builder:
         size = segment.shape[1:]
         # 'same' stands for unequal padding only, see rules_conv; it keeps the size
         out = size if padding == "same" else sliding_size(size, (kernel[0], kernel[1]), stride, pads, dilation)
-        # nir 1.0.8 infers wrong shapes for grouped and non-square convolutions: no input_shape leads it astray there
-        inferable = kernel[0] == kernel[1] and groups == 1 and not isinstance(padding, str)
         node = nir.Conv2d(
-            input_shape=size if inferable else None,
+            input_shape=size,  # stock nir.read insists on it
             weight=weight,
             stride=stride,
             padding=padding,
@@ -180,6 +178,11 @@ class Builder:
             groups=groups,
             bias=np.broadcast_to(np.float32(0), weight.shape[:1]) if bias is None else bias,
         )
+        # nir 1.0.8 infers wrong types from it for grouped and for non-square convolutions
+        node.input_type = {"input": np.array(segment.shape)}
+        node.output_type = {"output": np.array((len(weight), *out))}
+        node.input_type = {"input": np.array(segment.shape)}
+        node.output_type = {"output": np.array((len(weight), *out))}
         return Segment((self.add(name, node, segment.nodes),), (len(weight), *out))
 
     def plus(self, name: str, first: Value, second: Value) -> Value:

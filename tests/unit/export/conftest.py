@@ -32,6 +32,10 @@ def require_well_formed(graph: nir.NIRGraph) -> None:
     assert {type(node) for node in graph.nodes.values()} <= STANDARD
     assert len(set(graph.edges)) == len(graph.edges)
     assert not any("/" in name for name in graph.nodes)
+    for source, target in graph.edges:  # NIR's own type check, on types that its inference does not spoil
+        np.testing.assert_array_equal(
+            graph.nodes[source].output_type["output"], graph.nodes[target].input_type["input"], err_msg=target
+        )
     for node in graph.nodes.values():
         for field in ("threshold", "scale", "delay"):
             array = getattr(node, field, np.zeros(0))
