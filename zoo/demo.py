@@ -184,7 +184,7 @@ def _prove(detector: Detector, out: Path, name: str, console: Console) -> bool:
 def summary(report: Report) -> Table:
     """A report's table without its less telling columns."""
     table = Table(title=report.title(), title_justify="left", title_style="none")
-    wanted = ("inputs", "backend", "spikes", "spike IoU", "count error", "first divergence", "head error", "verdict")
+    wanted = ("inputs", "backend", "spikes", "spike IoU", "with module", "first divergence", "head error", "verdict")
     from zoo.report import COLUMNS
 
     for index, column in enumerate(wanted):

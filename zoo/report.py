@@ -5,7 +5,11 @@ Element-wise agreement is never used: a silent network agrees with most elements
 * spike IoU: spikes that both sides fire, over spikes that either side fires;
 * count error: per neuron node, the difference of the spike counts; summed, over the judge's spike count;
 * first divergence: the earliest step in which any node differs, and the first such node in the order of the graph;
-* head error: per head, the largest difference over the judge's largest absolute value.
+* head error: per head, the largest difference over the judge's largest absolute value;
+* with module: spike IoU between a backend and the snnTorch definition in the same dtype.
+
+The definition (``module``) is compared on the nodes that its neuron modules became. The graph has a few more: max-pooling of
+spikes ends in Thresholds too. Backends are compared on all.
 """
 
 from __future__ import annotations
@@ -68,6 +72,7 @@ class Comparison:
         nodes: neuron nodes in the order of the graph.
         head_errors: relative error by output node; infinite where a number is not finite.
         own_cells: neuron nodes that ran on the framework's own cells, and neuron nodes in all; None for the definition.
+        module_iou: spike IoU with the definition in the same dtype; None for the definition, or where nobody fired.
         seconds: run time, recording included.
     """
 
@@ -77,6 +82,7 @@ class Comparison:
     nodes: tuple[NodeResult, ...]
     head_errors: dict[str, float]
     own_cells: tuple[int, int] | None
+    module_iou: float | None
     seconds: float
 
     @property
@@ -139,6 +145,7 @@ class Comparison:
             "spikes": self.spikes,
             "mismatches": self.mismatches,
             "spike_iou": self.spike_iou,
+            "spike_iou_with_module": self.module_iou,
             "count_error": self.count_error,
             "first_divergence": None if first is None else {"node": first[0], "step": first[1]},
             "head_error": _number(self.head_error),
@@ -247,9 +254,11 @@ COLUMNS = (
     "inputs",
     "backend",
     "images",
+    "nodes",
     "spikes",
     "mismatches",
     "spike IoU",
+    "with module",
     "count error",
     "first divergence",
     "head error",
@@ -268,9 +277,11 @@ def _row(comparison: Comparison, dtype: str) -> list[str]:
         comparison.inputs,
         comparison.backend,
         str(comparison.images),
+        str(len(comparison.nodes)),
         f"{comparison.expected:,}",
         f"{comparison.mismatches:,}",
         f"{comparison.spike_iou:.6f}",
+        "-" if comparison.module_iou is None else f"{comparison.module_iou:.6f}",
         f"{comparison.count_error:.1e}" if comparison.count_error else "0",
         "none" if first is None else f"{first[0]} step {first[1]}",
         f"{comparison.head_error:.1e}" if comparison.head_error else "0",

@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.config import make_config
 from zoo.detectors.base import Detector, folded_input
 from zoo.detectors.registry import from_config
 from zoo.errors import InvalidInputError
 from zoo.nir_graphs import reference
+from zoo.nir_graphs.structure import evaluation_order
 from zoo.probes import default_images, given_images
 from zoo.report import Comparison, NodeResult, Report
 from zoo.runners import Array, GraphRunner, ModuleRunner, Recorded, Recording, Runner
@@ -116,8 +118,7 @@ def _deployed(detector: Detector, time_steps: int | None) -> Detector:
     else:
         deployed = copy.deepcopy(detector).cpu().eval()
     if time_steps is not None and time_steps != deployed.time_steps:
-        fields = deployed.config.model_dump() | {"time_steps": time_steps}
-        twin = from_config(type(deployed.config)(**fields))
+        twin = from_config(make_config(**deployed.config.model_dump() | {"time_steps": time_steps}))
         twin.load_state_dict(deployed.state_dict())
         twin.card = deployed.card
         deployed = twin
@@ -180,6 +181,7 @@ class _Tally:
     differences: dict[str, float] = field(default_factory=dict)
     magnitudes: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    with_module: tuple[int, int] = (0, 0)
 
     def add(self, judge: Recorded, found: Recorded, owners: Mapping[str, str]) -> None:
         wanted = judge.spikes.keys() & owners.keys() if isinstance(self.runner, ModuleRunner) else judge.spikes.keys()
@@ -192,8 +194,15 @@ class _Tally:
             self.differences[name] = _worse(self.differences.get(name, 0.0), float(difference))
             self.magnitudes[name] = max(self.magnitudes.get(name, 0.0), float(np.abs(expected).max()))
 
+    def add_module(self, module: Recorded, found: Recorded) -> None:
+        """Common spikes, and spikes of either, of this backend and the snnTorch module in the same dtype."""
+        pairs = [(spikes > 0, _get(found.spikes, node, self.runner) > 0) for node, spikes in module.spikes.items()]
+        common, either = (sum(int(op(a, b).sum()) for a, b in pairs) for op in (np.logical_and, np.logical_or))
+        self.with_module = (self.with_module[0] + common, self.with_module[1] + either)
+
     def comparison(self, group: str, images: int) -> Comparison:
         errors = {name: _relative(value, self.magnitudes[name]) for name, value in self.differences.items()}
+        common, either = self.with_module
         return Comparison(
             backend=self.runner.name,
             inputs=group,
@@ -201,6 +210,7 @@ class _Tally:
             nodes=tuple(self.nodes.values()),
             head_errors=errors,
             own_cells=self.runner.own_cells,
+            module_iou=common / either if either else None,
             seconds=self.seconds,
         )
 
@@ -254,7 +264,7 @@ class _Comparing:
 
     Args:
         graph: what the judge runs.
-        runners: what is compared; the modules among them own nodes of the graph.
+        runners: what is compared; in each dtype the module comes first. Modules own nodes of the graph.
         record: keep all traces.
     """
 
@@ -275,11 +285,16 @@ class _Comparing:
                 raise InvalidInputError(f"the reference recorded nothing for {', '.join(sorted(unseen)[:3])}")
             if self.record:
                 self.traces.setdefault((group, "reference", None), []).extend(kept)
+            modules: dict[torch.dtype, Recorded] = {}
             for tally in tallies:
-                self._run(tally, group, chunk, judge)
+                found = self._run(tally, group, chunk, judge)
+                if isinstance(tally.runner, ModuleRunner):
+                    modules[tally.runner.dtype] = found
+                else:
+                    tally.add_module(modules[tally.runner.dtype], found)
         return tallies
 
-    def _run(self, tally: _Tally, group: str, chunk: Tensor, judge: Recorded) -> None:
+    def _run(self, tally: _Tally, group: str, chunk: Tensor, judge: Recorded) -> Recorded:
         runner = tally.runner
         started = time.perf_counter()
         found = runner.run(chunk)
@@ -287,6 +302,7 @@ class _Comparing:
         tally.add(judge, found, self.owners)
         if self.record:
             self.traces.setdefault((group, runner.name, runner.dtype), []).append(found)
+        return found
 
 
 def _judge(graph: nir.NIRGraph, frames: Tensor, traces: list[Any] | None) -> Recording:
@@ -297,9 +313,10 @@ def _judge(graph: nir.NIRGraph, frames: Tensor, traces: list[Any] | None) -> Rec
         parts.append(Recording(dict(trace.outputs), {node: spikes > 0 for node, spikes in trace.spikes.items()}))
         if traces is not None:
             traces.append(trace)
+    order = [name for name in evaluation_order(graph) if name in parts[0].spikes]  # what "first divergence" refers to
     return Recording(
         {name: np.concatenate([part.outputs[name] for part in parts], axis=1) for name in parts[0].outputs},
-        {name: np.concatenate([part.spikes[name] for part in parts], axis=1) for name in parts[0].spikes},
+        {name: np.concatenate([part.spikes[name] for part in parts], axis=1) for name in order},
     )
 
 
