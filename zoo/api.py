@@ -292,7 +292,6 @@ def export(
         InvalidInputError: an image size that the strides do not divide.
     """
     from zoo.nir_graphs import io
-    from zoo.nir_graphs.passes.single_output import single_output as merge_outputs
 
     detector: Any = detector_or_name
     if isinstance(detector, str | Path):
@@ -302,9 +301,11 @@ def export(
             f"only snnTorch detectors are exported, got {type(detector).__name__}: load it with backend='snntorch'"
         )
     graph = detector.to_nir(image_size)
-    path = Path(path)
-    io.write(merge_outputs(graph) if single_output else graph, path)
-    return path
+    if single_output:
+        from zoo.nir_graphs.passes.single_output import single_output as merged
+
+        graph = merged(graph)
+    return io.write(graph, path)
 
 
 def import_nir(

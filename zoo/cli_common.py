@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable
@@ -29,11 +30,20 @@ def write_json(path: Path | None, data: Any) -> None:
     """Write data for ``--json``; nothing without it."""
     if path is None:
         return
-    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+    text = json.dumps(_plain(data), indent=1, allow_nan=False) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)
     else:
         write_atomically(path, text)
+
+
+def _plain(data: Any) -> Any:
+    """Numbers that are not finite (an average over no objects) as null: JSON has no other word for them."""
+    if isinstance(data, dict):
+        return {key: _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def check_writable(path: Path | None) -> None:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 
 PICTURES = 12
-ENLARGE = 4  # canvases are small; boxes are drawn on enlarged copies
 OTHER_SIZE = (128, 160)  # pixels; not square, and not what the detector was trained on
 BACKENDS = ("snntorch", "norse")
 
@@ -87,7 +86,7 @@ def _find(detector: Detector, out: Path, console: Console) -> list[tuple[Pixels,
     """Detect digits and draw what was found."""
     canvases = _canvases()
     found = [(canvas, _one(detector, canvas)) for canvas in canvases]
-    drawn = [enlarged(result) for _, result in found]
+    drawn = [result.plot() for _, result in found]
     for index, picture in enumerate(drawn, start=1):
         save_picture(picture, out / "pictures" / f"digits-{index:02d}.png")
     save_picture(contact_sheet(drawn, columns=4), out / "contact-sheet.png")
@@ -132,7 +131,7 @@ def _compare_detections(
         index for index, ((_, one), other) in enumerate(zip(found, twins, strict=True)) if not alike(one, other)
     ]
     pairs = [
-        np.concatenate([enlarged(one), enlarged(other)], axis=1)
+        np.concatenate([one.plot(), other.plot()], axis=1)
         for (_, one), other in list(zip(found, twins, strict=True))[:4]
     ]
     sheet = contact_sheet(
@@ -203,19 +202,6 @@ def write_reports(reports: Sequence[Report], out: Path) -> None:
     write_atomically(out / "equivalence.json", json.dumps(data, indent=1) + "\n")
     text = "# Equivalence\n\n" + "\n".join(report.to_markdown() for report in reports)
     write_atomically(out / "equivalence.md", text)
-
-
-def enlarged(result: Result) -> Pixels:
-    """A result drawn on its picture, enlarged: (H, W, 3)."""
-    from zoo.results import Result
-
-    height, width = result.image.shape[:2]
-    size = (width * ENLARGE, height * ENLARGE)
-    picture = np.asarray(Image.fromarray(result.image).resize(size, Image.Resampling.BICUBIC))
-    boxes = result.boxes
-    rows = np.asarray(boxes.xyxy) * ENLARGE, np.asarray(boxes.conf), np.asarray(boxes.cls).astype(int)
-    names = [str(name) for name in result.class_names]
-    return Result.from_rows(*rows, class_names=names, image=picture, path=None).plot()
 
 
 def captioned(pair: Pixels, left: str, right: str) -> Pixels:

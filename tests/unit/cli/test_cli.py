@@ -90,7 +90,7 @@ def test_predict(run: Any, model_folder: Path, picture: Path) -> None:
     assert done.code == 0
     assert sorted(path.name for path in Path("found").iterdir()) == ["001-picture.png", "002-picture.png"]
     with Image.open("found/001-picture.png") as drawn:
-        assert drawn.size == (100, 60)
+        assert drawn.size == (500, 300)  # small pictures are drawn enlarged
     written = json.loads(Path("out.json").read_text())
     result: Any = zoo.load(model_folder).predict(picture, conf=0.01)
     expected = result.to_dict()
