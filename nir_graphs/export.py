@@ -10,8 +10,7 @@ import numpy as np
 from torch import nn
 
 from zoo.errors import InvalidInputError
-from zoo.nir_graphs import metadata
-from zoo.nir_graphs.structure import evaluation_order
+from zoo.nir_graphs import metadata, shapes
 from zoo.nir_graphs.tracing import is_leaf, lower
 from zoo.nir_graphs.values import Builder, Segment, Shape, Value
 
@@ -61,7 +60,7 @@ def export_module(module: nn.Module, input_shape: Shape, *, time_steps: int | No
             segment = builder.scaled(f"{name}.sum", segment, 1.0)
         builder.add(name, nir.Output(np.array(segment.shape)), segment.nodes)
     graph = nir.NIRGraph(builder.nodes, builder.edges, metadata={}, type_check=False)
-    evaluation_order(graph)  # every cycle passes through a Delay
+    shapes.infer(graph)  # all shapes fit, and every cycle passes through a Delay
     notes: list[dict[str, Any]] = [{"node": name} for name in outputs[: len(values)]]
     return metadata.put(
         graph, metadata.GraphInfo(time_steps=builder.time_steps, outputs=notes, neurons=builder.neurons)

@@ -103,6 +103,47 @@ def sliding_size(
     return out[0], out[1]
 
 
+def conv2d(
+    weight: Array,
+    bias: Array | None,
+    input_size: tuple[int, int],
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] | str = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> nir.Conv2d:
+    """A ``nir.Conv2d`` that states its true types.
+
+    Args:
+        weight: (O, I / groups, kh, kw).
+        bias: (O,); None for zeros, since NIR cannot store a missing bias.
+        input_size: (H, W).
+        stride, dilation, groups: as in PyTorch.
+        padding: likewise; ``same`` only where the two sides differ, at stride 1.
+
+    Raises:
+        Refusal: the input is smaller than the kernel.
+    """
+    node = nir.Conv2d(
+        input_shape=input_size,  # stock nir.read insists on it
+        weight=weight,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        bias=np.broadcast_to(np.float32(0), weight.shape[:1]) if bias is None else bias,
+    )
+    outputs, inputs, height, width = weight.shape
+    size = input_size
+    if not isinstance(padding, str):
+        size = sliding_size(input_size, (height, width), stride, padding, dilation)
+    # nir 1.0.8 infers wrong types from input_shape for grouped and for non-square convolutions
+    node.input_type = {"input": np.array((inputs * groups, *input_size))}
+    node.output_type = {"output": np.array((outputs, *size))}
+    return node
+
+
 @dataclass
 class Builder:
     """Collects nodes and edges.
@@ -148,42 +189,16 @@ class Builder:
         return Segment((self.add(name, node, segment.nodes),), segment.shape)
 
     def convolved(
-        self,
-        name: str,
-        segment: Segment,
-        weight: Array,
-        bias: Array | None = None,
-        *,
-        stride: tuple[int, int] = (1, 1),
-        padding: tuple[int, int] | str = (0, 0),
-        dilation: tuple[int, int] = (1, 1),
-        groups: int = 1,
+        self, name: str, segment: Segment, weight: Array, bias: Array | None = None, **options: Any
     ) -> Segment:
-        """A segment through one ``nir.Conv2d``. NIR cannot store a missing bias, so that None becomes zeros.
+        """A segment through one convolution; arguments as :func:`conv2d`, None becomes a bias of zeros.
 
         Raises:
             Refusal: the input is smaller than the kernel.
         """
-        kernel = weight.shape[2:]
-        pads = (0, 0) if isinstance(padding, str) else padding
-        size = segment.shape[1:]
-        # 'same' stands for unequal padding only, see rules_conv; it keeps the size
-        out = size if padding == "same" else sliding_size(size, (kernel[0], kernel[1]), stride, pads, dilation)
-        node = nir.Conv2d(
-            input_shape=size,  # stock nir.read insists on it
-            weight=weight,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            bias=np.broadcast_to(np.float32(0), weight.shape[:1]) if bias is None else bias,
-        )
-        # nir 1.0.8 infers wrong types from it for grouped and for non-square convolutions
-        node.input_type = {"input": np.array(segment.shape)}
-        node.output_type = {"output": np.array((len(weight), *out))}
-        node.input_type = {"input": np.array(segment.shape)}
-        node.output_type = {"output": np.array((len(weight), *out))}
-        return Segment((self.add(name, node, segment.nodes),), (len(weight), *out))
+        node = conv2d(weight, bias, segment.shape[1:], **options)
+        channels, height, width = node.output_type["output"].tolist()
+        return Segment((self.add(name, node, segment.nodes),), (channels, height, width))
 
     def plus(self, name: str, first: Value, second: Value) -> Value:
         """The sum of two values of one shape, segment by segment where their segments match, else as one segment each.
