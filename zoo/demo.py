@@ -50,8 +50,11 @@ def run(out_dir: str | Path, *, name: str = "spikeyolo-digits", console: Console
         UnknownModelError, MissingFrameworkError and others: see :func:`zoo.load` and :func:`zoo.verify`.
     """
     import zoo
+    from zoo.adapters.base import get_backend
 
     console = console or Console()
+    for backend in BACKENDS:  # before anything is written
+        get_backend(backend)
     detector = zoo.load(name)
     out = Path(out_dir)
     console.rule(f"[bold]{name}[/]: snnTorch -> NIR -> Norse")
