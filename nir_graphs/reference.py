@@ -62,7 +62,7 @@ def lif(node: nir.LIF, x: Array, state: State, dt: float) -> Array:
 
 def integrate_and_fire(node: nir.IF, x: Array, state: State, dt: float) -> Array:
     """v <- v + dt r x; z = [v > v_threshold]; v <- v_reset where z."""
-    return _fire(_rest(x, state) + dt * node.r * x, node, state)
+    return _fire(_rest(x, state) + dt * _f64(node.r) * x, node, state)
 
 
 def leaky_integrator(node: nir.LI, x: Array, state: State, dt: float) -> Array:
@@ -74,7 +74,7 @@ def leaky_integrator(node: nir.LI, x: Array, state: State, dt: float) -> Array:
 
 def integrator(node: nir.I, x: Array, state: State, dt: float) -> Array:
     """v <- v + dt r x; the output is v."""
-    state["v"] = state["potential"] = _rest(x, state) + dt * node.r * x
+    state["v"] = state["potential"] = _rest(x, state) + dt * _f64(node.r) * x
     return state["v"]
 
 
