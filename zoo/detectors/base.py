@@ -275,4 +275,11 @@ class GraphDetector(DetectorBase):
         return [raw.mean(0) for raw in self._scales(outputs)]
 
     def _scales(self, outputs: dict[str, Tensor]) -> list[Tensor]:
-        return [outputs[output["node"]] for output in self.info.outputs]
+        """Head maps, finest first, cut out of the common Output node where they share one."""
+        scales = []
+        for place in self.info.outputs:
+            scale = outputs[place["node"]]
+            if "top" in place:
+                scale = scale[..., place["top"] : place["top"] + place["height"], : place["width"]]
+            scales.append(scale)
+        return scales
