@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from zoo.config import InputSpec
 from zoo.data.images import prepare
 from zoo.data.sample import DetectionDataset, Sample
+from zoo.errors import DataError
 from zoo.training.losses import Targets
+
+CACHE_BYTES = 2**30
 
 
 class Batches:
-    """Random-access batches over a data set, reshuffled each epoch.
+    """Random-access batches over a data set, reshuffled each epoch. The last pictures that fill no batch are left out.
 
     Args:
         dataset: pictures with objects.
         spec: how pictures become tensors.
-        batch_size: pictures per batch.
+        batch_size: pictures per batch, at most the whole set.
         seed: of the order.
-        cache: keep pictures of generated sets in memory once made.
+        cache_bytes: keep the first so many bytes of pictures in memory once they are made.
+
+    Raises:
+        DataError: the data set is empty.
     """
 
     def __init__(
-        self, dataset: DetectionDataset, spec: InputSpec, *, batch_size: int, seed: int, cache: bool = True
+        self,
+        dataset: DetectionDataset,
+        spec: InputSpec,
+        *,
+        batch_size: int,
+        seed: int,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
+        if len(dataset) == 0:
+            raise DataError("there is nothing to train on: the data set holds no pictures")
         self.dataset = dataset
         self.spec = spec
         self.batch_size = min(batch_size, len(dataset))
         self.seed = seed
         self.per_epoch = len(dataset) // self.batch_size
-        self._order: tuple[int, np.ndarray] | None = None
-        self._cache: dict[int, Sample] | None = {} if cache else None
+        self._order: tuple[int, npt.NDArray[np.int64]] | None = None
+        self._cache: dict[int, Sample] = {}
+        self._cache_left = cache_bytes
 
     def indices(self, step: int) -> list[int]:
         """Which pictures the batch of a step holds."""
@@ -45,16 +63,36 @@ class Batches:
         return [int(index) for index in self._order[1][start : start + self.batch_size]]
 
     def __getitem__(self, step: int) -> tuple[Tensor, Targets]:
-        """Images (B, 3, H, W) float32 in [0, 1] and their objects in pixels of those images."""
-        samples = [self._sample(index) for index in self.indices(step)]
-        return collate(samples, self.spec)
+        """Images (B, C, H, W) float32 in [0, 1] and their objects in pixels of those images."""
+        return collate([self._sample(index) for index in self.indices(step)], self.spec)
+
+    def iterate(self, start: int, stop: int, *, workers: int = 0) -> Iterator[tuple[Tensor, Targets]]:
+        """The batches of the steps from ``start`` up to ``stop``, in order, prepared by other processes if ``workers``."""
+        if workers == 0:
+            return (self[step] for step in range(start, stop))
+        # a generator of its own: the loader draws a seed, which must not move the global one
+        loader: DataLoader[Any] = DataLoader(
+            self,  # type: ignore[arg-type]
+            sampler=range(start, stop),
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+        return iter(loader)
 
     def _sample(self, index: int) -> Sample:
-        if self._cache is None:
-            return self.dataset[index]
-        if index not in self._cache:
-            self._cache[index] = self.dataset[index]
-        return self._cache[index]
+        sample = self._cache.get(index)
+        if sample is None:
+            sample = self.dataset[index]
+            if sample.image.nbytes <= self._cache_left:
+                self._cache[index] = sample
+                self._cache_left -= sample.image.nbytes
+        return sample
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def collate(samples: Sequence[Sample], spec: InputSpec) -> tuple[Tensor, Targets]:

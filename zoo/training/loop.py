@@ -2,21 +2,18 @@
 
     zoo train spikeyolo-pico --data digits --steps 6000 --out runs/digits
 
-A run is a folder: ``train.json`` (settings), ``metrics.csv`` (loss parts per step), ``checkpoints/``, and at the end ``model/``
-with the deployed model. Starting the same command again continues where it stopped, and ends with the very same weights
-(bit for bit on a CPU with the same number of threads) as a run that was never interrupted.
+A run is a folder: ``train.json`` (settings), ``metrics.csv`` (loss parts), ``validation.csv`` (if asked for), ``checkpoints/``,
+and at the end ``model/`` with the deployed model. Starting the same command again continues where it stopped, and ends with
+the very same weights (bit for bit on a CPU with the same number of threads) as a run that was never interrupted.
 """
 
 from __future__ import annotations
 
-import random
+import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,49 +21,87 @@ from zoo.data import open_dataset
 from zoo.data.sample import DetectionDataset
 from zoo.detectors.base import Detector
 from zoo.detectors.registry import create
-from zoo.errors import TrainingError
-from zoo.files import write_atomically
+from zoo.errors import CheckpointError, ConfigError, TrainingError
 from zoo.progress import Progress, progress_bar
-from zoo.training import checkpoint
 from zoo.training.batches import Batches
 from zoo.training.config import TrainConfig
-from zoo.training.losses import DetectionLoss
+from zoo.training.folder import METRICS, VALIDATION, RunFolder, claim
+from zoo.training.losses import DetectionLoss, Targets
 from zoo.training.schedule import AveragedModel, cosine_factor
+from zoo.training.seeding import random_state, reproducible, restore_random_state
+
+VALIDATION_SEED = 1  # `zoo val` measures on seed 0
 
 
-def train(config: TrainConfig, out_dir: Path, *, stop_after: int | None = None) -> Detector:
+def train(config: TrainConfig, out_dir: str | Path, *, stop_after: int | None = None) -> Detector:
     """Train a detector from random weights, or continue an interrupted run.
 
     Args:
         config: settings.
         out_dir: folder of the run; may hold an interrupted run with the same settings.
-        stop_after: leave after this many steps of the whole run, as if interrupted.
+        stop_after: leave after this many steps of the whole run, as if interrupted then.
 
     Returns:
         The averaged detector in training form, eval mode.
 
     Raises:
-        TrainingError: the folder holds a run with other settings, or the loss is no longer finite.
+        TrainingError: the folder holds something else, or the loss is no longer finite.
         DataError, ConfigError, UnknownModelError: settings that cannot be met; nothing has been written then.
+        CheckpointError: the checkpoints of the interrupted run are damaged.
     """
-    with _deterministic(config):
-        dataset = open_dataset(config.data, "train", length=config.train_length, image_size=config.image_size)
-        run = _Run(config, dataset)
-        _claim(out_dir, config)
-        run.restore(checkpoint.load_latest(out_dir / "checkpoints"))
-        last = config.steps if stop_after is None else min(stop_after, config.steps)
-        with progress_bar("training", total=config.steps, start=run.step) as bar:
-            _loop(run, out_dir, last, bar)
-        return run.averaged.model  # type: ignore[return-value]
+    with reproducible(config.seed, config.threads):
+        dataset = open_dataset(
+            config.data, "train", length=config.train_length, seed=config.seed, image_size=config.image_size
+        )
+        validation = None
+        if config.validate_every:
+            validation = open_dataset(
+                config.data,
+                config.validate_split,
+                length=config.validate_length,
+                seed=VALIDATION_SEED,
+                image_size=config.image_size,
+            )
+        run = Run(config, dataset)
+        with claim(Path(out_dir), config) as folder:
+            run.restore(folder.load())
+            last = config.steps if stop_after is None else min(stop_after, config.steps)
+            with progress_bar("training", total=config.steps, start=run.step) as bar:
+                _loop(run, folder, last, validation, bar)
+    return run.averaged.model  # type: ignore[return-value]
 
 
-class _Run:
-    """Everything that changes during training, so that it can be saved and restored as one."""
+def _loop(run: Run, folder: RunFolder, last: int, validation: DetectionDataset | None, bar: Progress) -> None:
+    config = run.config
+    started = time.monotonic() - folder.last(METRICS, "seconds")
+    for images, targets in run.batches.iterate(run.step, last, workers=config.workers):
+        values = run.advance(images, targets)
+        seconds = time.monotonic() - started
+        if run.step % config.log_every == 0:
+            folder.log(METRICS, {"step": run.step, "seconds": seconds, **values})
+        if validation is not None and run.step % config.validate_every == 0:
+            folder.log(VALIDATION, {"step": run.step, "seconds": seconds, **_measure(run.averaged.model, validation)})
+        if run.step % config.checkpoint_every == 0 or run.step == config.steps:
+            folder.save(run.step, run.state())
+        bar.advance(f"box {values['box']:.2f} cls {values['cls']:.2f} dfl {values['dfl']:.2f}")
+
+
+class Run:
+    """Everything that changes during training, so that it can be saved and restored as one.
+
+    Args:
+        config: settings.
+        dataset: to train on.
+
+    Raises:
+        UnknownModelError, ConfigError: a detector that cannot be.
+        DataError: an empty data set.
+    """
 
     def __init__(self, config: TrainConfig, dataset: DetectionDataset) -> None:
         self.config = config
         self.step = 0
-        self.detector = create(
+        detector = create(
             config.arch,
             num_classes=len(dataset.class_names),
             class_names=list(dataset.class_names),
@@ -75,19 +110,53 @@ class _Run:
             image_size=config.image_size,
             class_agnostic=config.class_agnostic,
         )
-        self.detector = self.detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        decode = self.detector.config.decode
+        _require_divisible(detector)
+        # several times faster than the default layout for depthwise convolutions on a CPU
+        self.detector: Detector = detector.to(_device(config)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        decode = detector.config.decode
         self.loss = DetectionLoss(
             decode.strides,
             decode.reg_max,
-            len(dataset.class_names),
+            detector.config.num_classes,
             config.box_gain,
             config.class_gain,
             config.dfl_gain,
         )
-        self.batches = Batches(dataset, self.detector.config.input, batch_size=config.batch_size, seed=config.seed)
+        self.batches = Batches(dataset, detector.config.input, batch_size=config.batch_size, seed=config.seed)
         self.averaged = AveragedModel(self.detector, config.ema_decay)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.detector, config.weight_decay), lr=config.lr)
+
+    def advance(self, images: Tensor, targets: Targets) -> dict[str, float]:
+        """One optimiser step on images (B, C, H, W); returns the loss parts, the gradient norm and the learning rate.
+
+        Raises:
+            TrainingError: a part of the loss, or the gradient, is not finite; the weights are those of the step before.
+        """
+        config = self.config
+        factor = cosine_factor(self.step, steps=config.steps, warmup_steps=config.warmup_steps, final=config.final_lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * factor
+        self.detector.train()
+        raw = self.detector(images.contiguous(memory_format=torch.channels_last))
+        parts = self.loss(raw, targets.to(config.device))
+        values = {name: part.item() for name, part in parts.items()}
+        self._require_finite(values)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(parts.values())).sum().backward()
+        values["grad_norm"] = nn.utils.clip_grad_norm_(self.detector.parameters(), config.clip).item()
+        self._require_finite(values)
+        self.optimizer.step()
+        self.averaged.update(self.detector)
+        self.step += 1
+        return values | {"lr": config.lr * factor}
+
+    def _require_finite(self, values: dict[str, float]) -> None:
+        wrong = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
+        if wrong:
+            raise TrainingError(
+                f"at step {self.step} the loss is no longer finite: {', '.join(wrong)}. The last checkpoint is intact; "
+                "start a new run with a lower lr or clip"
+            )
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
@@ -97,61 +166,26 @@ class _Run:
             "averaged": self.averaged.model.state_dict(),
             "updates": self.averaged.updates,
             "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
+            "random": random_state(),
         }
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Continue from a checkpoint."""
-        if state is None:
-            return
-        self.step = state["step"]
-        self.detector.load_state_dict(state["model"])
-        self.averaged.model.load_state_dict(state["averaged"])
-        self.averaged.updates = state["updates"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-
-    def advance(self) -> dict[str, float]:
-        """One optimiser step; returns the loss parts and the gradient norm.
+        """Continue from a checkpoint, if there is one.
 
         Raises:
-            TrainingError: a part of the loss, or the gradient, is not finite; the weights are those of the step before.
+            CheckpointError: it belongs to another version of the architecture.
         """
-        config = self.config
-        factor = cosine_factor(self.step, steps=config.steps, warmup_steps=config.warmup_steps, final=config.final_lr)
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * factor
-        images, targets = self.batches[self.step]
-        self.detector.train()
-        parts = self.loss(self.detector(images.contiguous(memory_format=torch.channels_last)), targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(parts.values())).sum().backward()
-        norm = nn.utils.clip_grad_norm_(self.detector.parameters(), config.clip)
-        values = {name: part.item() for name, part in parts.items()} | {"grad_norm": norm.item()}
-        self._require_finite(values, norm)
-        self.optimizer.step()
-        self.averaged.update(self.detector)
-        self.step += 1
-        return values | {"lr": config.lr * factor}
-
-    def _require_finite(self, values: dict[str, float], norm: Tensor) -> None:
-        wrong = [f"{name} = {value}" for name, value in values.items() if not np.isfinite(value)]
-        if wrong or not torch.isfinite(norm):
-            raise TrainingError(
-                f"at step {self.step} the loss is no longer finite ({', '.join(wrong)}). The last checkpoint is intact: "
-                "lower lr or clip, and start a new run"
-            )
-
-
-def _loop(run: _Run, out_dir: Path, last: int, bar: Progress) -> None:
-    config, started = run.config, time.monotonic()
-    while run.step < last:
-        values = run.advance()
-        if run.step % config.log_every == 0:
-            _log(out_dir / "metrics.csv", {"step": run.step, "seconds": time.monotonic() - started, **values})
-        if run.step % config.checkpoint_every == 0 or run.step == config.steps:
-            checkpoint.save(out_dir / "checkpoints", run.step, run.state(), keep=config.keep)
-        bar.advance(f"box {values['box']:.2f} cls {values['cls']:.2f} dfl {values['dfl']:.2f}")
+        if state is None:
+            return
+        try:
+            self.detector.load_state_dict(state["model"])
+            self.averaged.model.load_state_dict(state["averaged"])
+            self.averaged.updates = state["updates"]
+            self.optimizer.load_state_dict(state["optimizer"])
+            restore_random_state(state["random"])
+            self.step = state["step"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"the checkpoint was written by another version of the zoo: {error}") from None
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -161,36 +195,22 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
-@contextmanager
-def _deterministic(config: TrainConfig) -> Iterator[None]:
-    """Fix every source of randomness and the number of threads; restore the number of threads afterwards."""
-    threads = torch.get_num_threads()
-    random.seed(config.seed)
-    torch.manual_seed(config.seed)
-    torch.set_num_threads(config.threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def _measure(detector: nn.Module, dataset: DetectionDataset) -> dict[str, float]:
+    from zoo.evaluation import evaluate
+
+    metrics = evaluate(detector, dataset)  # type: ignore[arg-type]
+    return {"mAP50": metrics.map50, "mAP50-95": metrics.map50_95}
 
 
-def _claim(out_dir: Path, config: TrainConfig) -> None:
-    """Make the folder of a run, or make sure that it holds an interrupted run with the same settings."""
-    settings = out_dir / "train.json"
-    text = config.model_dump_json(indent=2) + "\n"
-    if settings.exists():
-        if settings.read_text() != text:
-            raise TrainingError(
-                f"{out_dir} holds a run with other settings (see {settings}); choose another --out, or repeat its settings"
-            )
-        return
-    if out_dir.exists() and any(out_dir.iterdir()):
-        raise TrainingError(f"{out_dir} is not empty and holds no run of this program; choose another --out")
-    (out_dir / "checkpoints").mkdir(parents=True)
-    write_atomically(settings, text.encode())
+def _require_divisible(detector: Detector) -> None:
+    multiple = max(detector.config.decode.strides)
+    if any(side % multiple for side in detector.image_size):
+        raise ConfigError(f"image_size must be a multiple of {multiple}, got {detector.image_size[0]}")
 
 
-def _log(path: Path, row: dict[str, float]) -> None:
-    header = "" if path.exists() else ",".join(row) + "\n"
-    with path.open("a") as file:
-        file.write(header + ",".join(f"{value:.6g}" for value in row.values()) + "\n")
+def _device(config: TrainConfig) -> torch.device:
+    device = torch.device(config.device)
+    there = {"cuda": torch.cuda.device_count() > (device.index or 0), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, True):
+        raise ConfigError(f"this machine has no device {config.device!r}; choose another one, for example cpu")
+    return device

@@ -27,6 +27,10 @@ class Targets:
     boxes: Tensor
     valid: Tensor
 
+    def to(self, device: torch.device | str) -> Targets:
+        """The same on a device."""
+        return Targets(self.labels.to(device), self.boxes.to(device), self.valid.to(device))
+
 
 def cell_centres(shapes: Sequence[tuple[int, int]], strides: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Centres (A, 2) as x, y in pixels and strides (A, 1) of all cells, finest scale first, row by row."""

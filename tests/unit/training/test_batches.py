@@ -1,0 +1,101 @@
+"""Order and content of batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from zoo.config import InputSpec
+from zoo.data.sample import Sample
+from zoo.errors import DataError
+from zoo.training.batches import Batches, collate
+
+SPEC = InputSpec(image_size=(32, 32))
+
+
+class Counting:
+    """Pictures that carry their index, and a count of how often they were made."""
+
+    class_names = ("a", "b")
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.made = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample:
+        self.made += 1
+        count = index % 3  # some without objects
+        boxes = np.tile(np.array([1, 2, 9, 12], np.float32), (count, 1))
+        return Sample(np.full((32, 32, 3), index, np.uint8), boxes, np.full(count, index % 2, np.int64), index)
+
+
+def batches(length: int = 10, **arguments: int) -> Batches:
+    return Batches(Counting(length), SPEC, **({"batch_size": 4, "seed": 0} | arguments))
+
+
+def test_an_epoch_shows_each_picture_at_most_once_and_then_reshuffles() -> None:
+    source = batches()
+    epochs = [source.indices(2 * epoch) + source.indices(2 * epoch + 1) for epoch in range(3)]
+    for epoch in epochs:
+        assert len(set(epoch)) == 8
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_order_depends_on_seed_and_step_alone() -> None:
+    forward = [batches().indices(step) for step in range(7)]
+    source = batches()
+    backward = [source.indices(step) for step in reversed(range(7))]
+    assert forward == backward[::-1]
+    assert forward != [batches(seed=1).indices(step) for step in range(7)]
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 5 * 32 * 32 * 3, 2**30])
+def test_the_cache_changes_work_not_content(cache_bytes: int) -> None:
+    source, dataset = batches(cache_bytes=cache_bytes), Counting(10)
+    source.dataset = dataset
+    expected = [collate([dataset[i] for i in source.indices(step)], SPEC)[0] for step in range(6)]
+    dataset.made = 0
+    for step in range(6):
+        assert torch.equal(source[step][0], expected[step])
+    if cache_bytes == 0:
+        assert dataset.made == 24
+    elif cache_bytes == 2**30:
+        assert dataset.made <= 10
+
+
+def test_worker_processes_change_nothing() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    alone = list(batches().iterate(3, 8))
+    helped = list(batches().iterate(3, 8, workers=2))
+    assert len(alone) == len(helped) == 5
+    for (images, targets), (same_images, same_targets) in zip(alone, helped, strict=True):
+        assert torch.equal(images, same_images)
+        assert torch.equal(targets.boxes, same_targets.boxes)
+        assert torch.equal(targets.labels, same_targets.labels)
+        assert torch.equal(targets.valid, same_targets.valid)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_padding_marks_what_is_no_object() -> None:
+    images, targets = collate([Counting(3)[i] for i in (2, 0, 1)], SPEC)
+    assert images.shape == (3, 3, 32, 32)
+    assert targets.valid.tolist() == [[True, True], [False, False], [True, False]]
+    assert targets.boxes[0, 1].tolist() == [1, 2, 9, 12]
+
+
+def test_boxes_follow_the_picture_into_the_letterbox() -> None:
+    sample = Sample(np.zeros((16, 32, 3), np.uint8), np.array([[0, 0, 32, 16]], np.float32), np.zeros(1, np.int64), 0)
+    _, targets = collate([sample], InputSpec(image_size=(64, 64)))
+    assert targets.boxes[0, 0].tolist() == [0, 16, 64, 48]
+
+
+def test_a_batch_is_never_larger_than_the_set() -> None:
+    source = batches(3)
+    assert sorted(source.indices(0)) == [0, 1, 2]
+    with pytest.raises(DataError, match="nothing to train on"):
+        batches(0)

@@ -1,0 +1,44 @@
+"""From a finished run to a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo.hub import bundle
+from zoo.training.config import TrainConfig
+from zoo.training.loop import train
+
+MODEL = "model"
+
+
+def train_model(config: TrainConfig, out_dir: str | Path, *, name: str | None = None) -> Path:
+    """Train a detector, or finish an interrupted run, and write its deployed form to ``out_dir/model``.
+
+    Args:
+        config: settings.
+        out_dir: folder of the run.
+        name: of the model; by default architecture and data set.
+
+    Returns:
+        The model folder. One that is there already is left as it is: the run is finished.
+
+    Raises:
+        ZooError: see :func:`zoo.training.loop.train` and :func:`zoo.hub.bundle.write`.
+    """
+    from zoo import benchmarks
+
+    folder = Path(out_dir) / MODEL
+    detector = train(config, out_dir)
+    if folder.exists():
+        return folder
+    data = Path(config.data).name
+    fields = {
+        "name": name or f"{config.arch}-{data}".lower(),
+        "dataset": data if config.data == "digits" else config.data,
+        "description": (
+            f"Trained from random weights on {config.data}: {config.steps} steps of {config.batch_size} pictures, "
+            f"seed {config.seed}."
+        ),
+        "provenance": benchmarks.origin(),
+    }
+    return bundle.write(folder, detector.fuse(), card_fields=fields, trainable_state=detector.state_dict())
