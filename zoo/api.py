@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zoo.cards import Card, Source, bundled, resolve
-from zoo.errors import CorruptFileError, InvalidInputError
+from zoo.errors import CorruptFileError, InvalidInputError, UnknownModelError
 
 if TYPE_CHECKING:
     import nir
@@ -177,9 +177,13 @@ def info(name: str | Path) -> Card:
     from zoo.hub import bundle
 
     card = bundled().get(str(name))
-    if card is not None and not card.available:
-        return card
-    return bundle.read_card_of(resolve(name).directory)
+    try:
+        source = resolve(name)
+    except UnknownModelError:
+        if card is None:
+            raise
+        return card  # of a model whose weights are not published yet
+    return bundle.read_card_of(source.directory)
 
 
 def create(

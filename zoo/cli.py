@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import rich.box
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -80,14 +81,14 @@ def list_command(
     import zoo
 
     cards = [zoo.info(name) for name in zoo.list_models(pattern, dataset=dataset, available=available)]
-    columns = ("name", "arch", "dataset", "parameters", "T", "D", "mAP50-95", "mAP50", "weights")
-    table = Table(*columns, title="models")
+    table = Table("name", "data", "weights", "size", "T", "D", "mAP50-95", "mAP50", box=rich.box.SIMPLE)
+    for column in table.columns:
+        column.no_wrap = True
     for card in cards:
         scores = ["-" if (value := card.metric(name)) is None else f"{value:.4f}" for name in ("mAP50-95", "mAP50")]
-        count = f"{card.parameters:,}" if card.parameters else "-"
+        count = f"{card.parameters / 1e6:.1f} M" if card.parameters else "-"
         weights = "yes" if card.available else "not yet"
-        steps, levels = str(card.time_steps), str(card.levels)
-        table.add_row(card.name, card.arch, card.dataset, count, steps, levels, *scores, weights)
+        table.add_row(card.name, card.dataset, weights, count, str(card.time_steps), str(card.levels), *scores)
     write_json(json, [card.to_dict() for card in cards])
     if str(json) != "-":
         out.print(table)
@@ -104,8 +105,8 @@ def info(name: NameArgument, json: JsonOption = None) -> None:
         return
     table = Table(title=card.name, show_header=False)
     for key, value in card.to_dict().items():
-        if key not in {"format", "name"} and value not in (None, "", [], {}):
-            table.add_row(key, escape(_shown(value)))
+        if key not in {"format", "name"} and value and (text := _shown(value)):
+            table.add_row(key, escape(text))
     out.print(table)
 
 
@@ -157,7 +158,6 @@ def predict(
 
 def _targets(paths: Sequence[Path], folder: Path) -> list[Path]:
     """A file for each picture, numbered where names repeat."""
-    folder.mkdir(parents=True, exist_ok=True)
     names = [f"{path.stem}.png" for path in paths]
     return [folder / (name if names.count(name) == 1 else f"{index:03d}-{name}") for index, name in enumerate(names, 1)]
 

@@ -80,18 +80,6 @@ def resolve(name_or_path: str | Path, *, revision: str | None = None) -> Source:
     return Source(text, CARDS / text, cards[text])
 
 
-def find_card(name: str) -> Card:
-    """The card that ships under this name, whether or not there are weights.
-
-    Raises:
-        UnknownModelError: no such name; the message lists close ones.
-    """
-    cards = bundled()
-    if name not in cards:
-        raise UnknownModelError(_unknown(name, cards))
-    return cards[name]
-
-
 def _unknown(name: str, cards: dict[str, Card]) -> str:
     close = difflib.get_close_matches(name, cards, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
