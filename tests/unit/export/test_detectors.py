@@ -96,7 +96,7 @@ def test_outputs_are_the_heads_at_their_strides(lively: Lively) -> None:
 
 def test_stock_nir_reads_the_file(lively: Lively, tmp_path: Path) -> None:
     detector = lively(time_steps=2).fuse()
-    graph = export_detector(detector)
+    graph = export_detector(detector, (32, 64))
     path = io.write(graph, tmp_path / "pico.nir")
     stock = nir.read(path, type_check=False)
     assert set(stock.nodes) == set(graph.nodes)
