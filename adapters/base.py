@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import nir
@@ -34,18 +34,19 @@ class Runnable(Protocol):
     Attributes:
         graph: the graph.
         dtype: in which it computes.
-        own_cells: (neuron nodes that run on the framework's own cells, all neuron nodes).
+        own_cells: (neuron nodes that run on the framework's own cells, all neuron nodes). Neurons are LIF, IF, LI, I, CubaLIF
+            and CubaLI. A Threshold has no memory: no framework has a cell for it, and it counts in neither.
     """
 
     graph: nir.NIRGraph
     dtype: torch.dtype
     own_cells: tuple[int, int]
 
-    def __call__(self, x: Tensor) -> dict[str, Tensor]:
-        """Input (T, B, ...) -> outputs (T, B, ...) by Output node, from rest."""
+    def __call__(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Input (T, B, ...), or one per Input node -> outputs (T, B, ...) by Output node, from rest."""
         ...
 
-    def run(self, x: Tensor, record: Record = "none") -> Trace:
+    def run(self, x: Tensor | Mapping[str, Tensor], record: Record = "none") -> Trace:
         """The same with spikes and potentials of the recorded nodes, all as numpy arrays."""
         ...
 
@@ -74,6 +75,8 @@ class Backend(Protocol):
     ) -> Runnable:
         """The runnable form.
 
+        What it computes is fixed here: constants are rounded once, from the numbers that the graph stores.
+
         Args:
             graph: flat NIR graph.
             dtype: in which to compute.
@@ -101,19 +104,15 @@ def get_backend(name: str) -> Backend:
         raise InvalidInputError(f"there is no backend {name!r}; {hint}")
     try:
         importlib.import_module(BACKENDS[name])
-    except ImportError as error:
+    except (
+        ImportError,
+        AttributeError,
+        OSError,
+        RuntimeError,
+    ) as error:  # versions that do not go together raise anything
         raise MissingFrameworkError(
             f"the backend {name!r} needs the package {BACKENDS[name]!r}, which cannot be imported ({error}): "
             f"pip install 'nir-zoo[{name}]'"
         ) from error
     backend: Backend = importlib.import_module(f"zoo.adapters.{name}").BACKEND
     return backend
-
-
-def node_summary(graph: nir.NIRGraph, kinds: Collection[type]) -> list[str]:
-    """One sentence for each node whose type is not among ``kinds``."""
-    return [
-        f"node {name!r} is a {type(node).__name__}, which this backend does not know"
-        for name, node in graph.nodes.items()
-        if type(node) not in kinds
-    ]

@@ -1,426 +1,221 @@
 """The graph executor that all torch backends share.
 
-Nodes are ordered once. What lies on a cycle (through a Delay) is stepped through time; stateless nodes run once on all T steps
-folded into the batch; neurons outside cycles step through their own sequence. In-edges are summed left to right in the order
-of the edge list. A value is dropped after its last reader.
+What lies on a cycle (through a Delay) is stepped through time; nodes without memory run once on all T steps folded into the
+batch; neurons outside cycles step through their own sequence. In-edges are summed left to right in the order of the edge
+list. A value is dropped after its last reader, and what nobody needs is not computed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import nir
 import torch
 from torch import Tensor, nn
 
-from zoo.adapters import fusion
-from zoo.adapters.ops import KNOWN, LAYERS, NEURON_NODES, Delay, Neuron, Stateful, Threshold
+from zoo.adapters.membranes import NEURONS, Framework
+from zoo.adapters.ops import LAYERS
+from zoo.adapters.plan import Planner
+from zoo.adapters.units import Context, Unit
 from zoo.errors import InvalidInputError, UnsupportedGraphError
-from zoo.nir_graphs import metadata
-from zoo.nir_graphs.reference import SPIKING, Record, Trace, recorded_nodes
-from zoo.nir_graphs.structure import evaluation_order, predecessors, strong_components, successors
+from zoo.nir_graphs import metadata, shapes
+from zoo.nir_graphs.reference import Record, Trace, recorded_nodes
 
-Spike = Callable[[Tensor], Tensor]
-
-
-@dataclass
-class Cells:
-    """What a framework brings.
-
-    Attributes:
-        name: of the backend.
-        neuron: makes the framework's own cell for a node, or returns None where it has none that is exact.
-        spike: the framework's Heaviside function with a surrogate gradient.
-    """
-
-    name: str
-    neuron: Callable[[Any, torch.dtype, float], Stateful | None]
-    spike: Spike | None = None
-
-
-def check(graph: nir.NIRGraph) -> list[str]:
-    """Why the executor cannot run a graph: node types that it does not know."""
-    return [
-        f"node {name!r} is a {type(node).__name__}, which has no discrete-time meaning here; zoo.import_nir flattens subgraphs"
-        for name, node in graph.nodes.items()
-        if type(node) not in KNOWN
-    ]
-
-
-@dataclass
-class _Context:
-    """Values of one run."""
-
-    values: dict[str, Tensor]
-    readers: Counter[str]
-    wanted: set[str]
-    spikes: dict[str, Tensor] = field(default_factory=dict)
-    potentials: dict[str, Tensor] = field(default_factory=dict)
-
-    def take(self, terms: list[str]) -> Tensor:
-        """Sum of the terms, left to right; frees what nobody reads any more."""
-        total = self.values[terms[0]]
-        for index, term in enumerate(terms[1:]):
-            # from the second addition on the sum is ours alone and can be changed in place
-            total = total + self.values[term] if index == 0 else total.add_(self.values[term])
-        for term in terms:
-            self.readers[term] -= 1
-            if self.readers[term] <= 0:
-                self.values.pop(term, None)
-        return total
-
-    def put(self, name: str, value: Tensor) -> None:
-        """Keep a value if anybody will read it."""
-        if self.readers[name] > 0:
-            self.values[name] = value
-
-    def note(self, name: str, spikes: Tensor | None, potential: Tensor) -> None:
-        """Record a node if that was asked for."""
-        if name in self.wanted:
-            if spikes is not None:
-                self.spikes[name] = spikes
-            self.potentials[name] = potential
-
-
-Unit = Callable[[_Context], None]
+KNOWN = frozenset({nir.Input, nir.Threshold, nir.Delay, *LAYERS, *NEURONS})
 
 
 class TorchRunnable(nn.Module):
-    """A NIR graph in torch, with a framework's own cells. See :class:`zoo.adapters.base.Runnable`.
+    """A NIR graph in torch, on a framework's own cells. See :class:`zoo.adapters.base.Runnable`.
+
+    An ordinary ``nn.Module``: its parameters are the weights and biases of the graph, ``parameters_of`` finds those of a
+    node. To compute in another type, build it again: constants are rounded once, from what the graph stores.
 
     Args:
         graph: flat graph.
-        cells: of the framework.
-        dtype: in which to compute.
+        framework: brings the cells.
+        dtype: of the computation, float32 or float64.
         device: torch device.
-        dt: length of a step.
+        dt: length of a step; by default what the graph's metadata says, else 1.
         fuse: use fused kernels.
 
     Raises:
-        UnsupportedGraphError: a node that cannot be run.
-        InvalidGraphError: a cycle without a Delay.
+        UnsupportedGraphError: a node that cannot be run exactly.
+        InvalidGraphError: a cycle without a Delay, a node without input, shapes or parameters that do not fit.
+        InvalidInputError: another type than float32 or float64.
     """
+
+    _anchor: Tensor
 
     def __init__(
         self,
         graph: nir.NIRGraph,
-        cells: Cells,
+        framework: Framework,
         *,
         dtype: torch.dtype = torch.float32,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         dt: float | None = None,
         fuse: bool = True,
     ) -> None:
         super().__init__()
-        reasons = check(graph)
+        reasons = unsupported(graph, framework)
         if reasons:
-            raise UnsupportedGraphError(cells.name, reasons)
+            raise UnsupportedGraphError(framework.name, reasons)
+        shapes.infer(graph)
         if dtype not in {torch.float32, torch.float64}:
             raise InvalidInputError(f"graphs run in float32 or float64, not in {dtype}")
-        self.graph = graph
-        self.dtype = dtype
-        self.device = device
+        self.graph, self.framework, self.dtype, self.fuse = graph, framework, dtype, fuse
         self.dt = metadata.get(graph).dt if dt is None else dt
-        self.cells = cells
-        self.order = evaluation_order(graph)
-        self.sources = predecessors(graph)
-        self.inputs = [n for n, node in graph.nodes.items() if isinstance(node, nir.Input)]
-        self.outputs = [n for n, node in graph.nodes.items() if isinstance(node, nir.Output)]
-        self.ops = nn.ModuleList()
-        self.own = 0
-        self.units: list[tuple[Unit, list[str]]] = []
-        _Planner(self, fuse=fuse).plan()
-        self.readers = Counter(term for _, terms in self.units for term in terms)
-        self.to(device)
+        if not self.dt > 0:
+            raise InvalidInputError(f"dt must be positive, got {self.dt}")
+        self.inputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
+        self.outputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Output)]
+        self.register_buffer("_anchor", torch.zeros((), dtype=dtype, device=device), persistent=False)
+        self.ops = nn.ModuleDict()
+        self.units = self._plan(frozenset())
+        self._plans: dict[frozenset[str], list[Unit]] = {}
+        self._schedules: dict[frozenset[str], tuple[list[Unit], Counter[str]]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self._anchor.device
 
     @property
     def own_cells(self) -> tuple[int, int]:
-        """(neuron nodes on the framework's own cells, all neuron nodes, Thresholds included)."""
-        return self.own, sum(isinstance(node, (*NEURON_NODES, nir.Threshold)) for node in self.graph.nodes.values())
+        """(neuron nodes on the framework's own cells, neuron nodes in all). Thresholds have no memory and count in neither."""
+        neurons = [name for name, node in self.graph.nodes.items() if isinstance(node, NEURONS)]
+        return sum(self._kept(name).is_own for name in neurons), len(neurons)
 
-    def forward(self, x: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
-        """Input (T, B, ...) -> outputs (T, B, ...) by Output node, from rest."""
-        return self._execute(x, set())[0]
+    def parameters_of(self, node: str) -> dict[str, nn.Parameter]:
+        """Trainable parameters of a node, ``weight`` and ``bias``; none for nodes that have none."""
+        key = _key(node)
+        return dict(self.ops[key].named_parameters()) if key in self.ops else {}
+
+    def forward(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Input (T, B, ...), or one per Input node -> outputs (T, B, ...) by Output node, from rest."""
+        return self._execute(x, frozenset())[0]
 
     @torch.no_grad()
-    def run(self, x: Tensor | dict[str, Tensor], record: Record = "none") -> Trace:
+    def run(self, x: Tensor | Mapping[str, Tensor], record: Record = "none") -> Trace:
         """The same as numpy arrays, with spikes and potentials of the recorded nodes."""
-        outputs, context = self._execute(x, recorded_nodes(self.graph, record))
+        outputs, context = self._execute(x, frozenset(recorded_nodes(self.graph, record)))
         parts = (outputs, context.spikes, context.potentials)
-        return Trace(*({name: value.cpu().numpy() for name, value in part.items()} for part in parts))
+        return Trace(*({name: value.detach().cpu().numpy() for name, value in part.items()} for part in parts))
 
-    def _execute(self, x: Tensor | dict[str, Tensor], wanted: set[str]) -> tuple[dict[str, Tensor], _Context]:
-        context = _Context(self._given(x), Counter(self.readers), wanted)
-        context.readers.update(self.outputs)
-        for unit, _ in self.units:
-            unit(context)
+    def _execute(self, x: Tensor | Mapping[str, Tensor], wanted: frozenset[str]) -> tuple[dict[str, Tensor], Context]:
+        values = self._given(x)
+        units, readers = self._schedule(wanted)
+        context = Context(values, Counter(readers), wanted)
+        for name in wanted & set(values):
+            context.note(name, values[name])
+        for unit in units:
+            unit.run(context)
         return {name: context.values[name] for name in self.outputs}, context
 
-    def _given(self, x: Tensor | dict[str, Tensor]) -> dict[str, Tensor]:
-        given = x if isinstance(x, dict) else {self.inputs[0]: x}
+    def _given(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        given = dict(x) if isinstance(x, Mapping) else {self.inputs[0]: x}
         if set(given) != set(self.inputs):
             raise InvalidInputError(f"the graph has the inputs {', '.join(self.inputs)}, got {', '.join(given)}")
         for name, value in given.items():
             expected = tuple(int(n) for n in self.graph.nodes[name].input_type["input"])
             if tuple(value.shape[2:]) != expected or value.numel() == 0:
-                raise InvalidInputError(f"input {name!r} must have the shape (T, B, *{expected}), got {tuple(value.shape)}")
-        return {name: value.to(self.device, self.dtype) for name, value in given.items()}
+                sizes = ", ".join(str(n) for n in ("T", "B", *expected))
+                raise InvalidInputError(f"input {name!r} must have the shape ({sizes}), got {tuple(value.shape)}")
+        if len({value.shape[:2] for value in given.values()}) > 1:
+            raise InvalidInputError("all inputs must have the same number of time steps and the same batch size")
+        values = {name: value.to(self.device, self.dtype) for name, value in given.items()}
+        if not all(bool(value.isfinite().all()) for value in values.values() if not value.is_meta):
+            raise InvalidInputError("the input contains NaN or infinity")
+        return values
+
+    def _plan(self, visible: frozenset[str]) -> list[Unit]:
+        return Planner(
+            self.graph, self.framework, self.dtype, self.dt, self._keep, fuse=self.fuse, visible=visible
+        ).plan()
+
+    def _keep(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
+        key = _key(name)
+        if key not in self.ops:
+            self.ops[key] = make().to(self.device)
+        return self.ops[key]
+
+    def _kept(self, name: str) -> Any:
+        return self.ops[_key(name)]
+
+    def _schedule(self, wanted: frozenset[str]) -> tuple[list[Unit], Counter[str]]:
+        """The units that outputs and recorded nodes need, and how often each value is read."""
+        if wanted not in self._schedules:
+            units = self._units_that_show(wanted)
+            readers = Counter(self.outputs)
+            needed = []
+            for unit in reversed(units):
+                if any(readers[name] > 0 or name in wanted for name in unit.makes):
+                    needed.append(unit)
+                    readers.update(unit.reads)
+            self._schedules[wanted] = needed[::-1], readers
+        return self._schedules[wanted]
+
+    def _units_that_show(self, wanted: frozenset[str]) -> list[Unit]:
+        """A plan in which no wanted node is hidden inside a fused kernel."""
+        hidden = wanted - {name for unit in self.units for name in unit.makes} - set(self.inputs)
+        if not hidden:
+            return self.units
+        if hidden not in self._plans:
+            self._plans[hidden] = self._plan(hidden)
+        return self._plans[hidden]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TorchRunnable:
+        if fn(torch.zeros(1, dtype=self.dtype, device=self.device)).dtype != self.dtype:
+            raise InvalidInputError(
+                f"this runnable computes in {self.dtype}; to compute in another type, build it again with dtype=..."
+            )
+        super()._apply(fn, recurse)
+        return self
 
 
-def fold(op: nn.Module, x: Tensor) -> Tensor:
-    """Run a stateless layer on all time steps at once."""
-    return op(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+def _key(name: str) -> str:
+    """A node name as a name that torch allows for a submodule: without dots, and different from torch's own attributes."""
+    return "/" + name.replace(".", "/")
 
 
-class _Planner:
-    """Turns a graph into a list of units, each a function on the context, in an order that respects all edges."""
-
-    def __init__(self, owner: TorchRunnable, *, fuse: bool) -> None:
-        self.owner = owner
-        self.graph = owner.graph
-        self.fuse = fuse
-        self.components = strong_components(owner.sources)
-        self.loops = {name for c in self.components if self._is_loop(c) for name in c}
-        self.count_of: dict[frozenset[str], str] = {}
-        self.bank_of: dict[str, fusion.Bank] = {}
-        self.chain_of: dict[str, list[str]] = {}
-
-    def _is_loop(self, component: list[str]) -> bool:
-        return len(component) > 1 or component[0] in self.owner.sources[component[0]]
-
-    def plan(self) -> None:
-        """Fill ``owner.units``."""
-        loops: dict[str, fusion.SoftReset] = {}
-        if self.fuse:
-            loops = self._find_fusions()
-        done: set[str] = set()
-        for component in self.components:
-            if component[0] in done:
-                continue
-            if component[0] in loops:
-                self._soft_reset(loops[component[0]])
-            elif self._is_loop(component):
-                self._loop(component)
-            else:
-                done |= self._node(component[0])
-
-    def _find_fusions(self) -> dict[str, fusion.SoftReset]:
-        sources, targets = self.owner.sources, successors(self.graph)
-        loops = {}
-        for component in self.components:
-            match = fusion.match_soft_reset(self.graph, component, sources) if self._is_loop(component) else None
-            read_outside = {
-                name for name in component for target in targets[name] if target not in component
-            }  # nothing but spikes may leave a fused loop
-            if match is not None and read_outside <= set(match.levels):
-                loops[component[0]] = match
-                self.count_of[frozenset(match.levels)] = match.key
-        for bank in fusion.find_banks(self.graph, sources, self.loops):
-            self.count_of[frozenset(bank.nodes)] = bank.key
-            self.bank_of.update(dict.fromkeys(bank.nodes, bank))
-        for chain in fusion.find_chains(self.graph, sources, targets):
-            self.chain_of.update(dict.fromkeys(chain, chain))
-        return loops
-
-    def _terms(self, names: list[str]) -> list[str]:
-        """What to sum for a list of sources: a whole bank in front is replaced by its count, which is exact."""
-        for size in range(len(names), 0, -1):
-            key = self.count_of.get(frozenset(names[:size]))
-            if key is not None and len(set(names[:size])) == size:
-                return [key, *names[size:]]
-        return names
-
-    def _keep(self, op: Any) -> Any:
-        self.owner.ops.append(op)
-        self.owner.own += getattr(op, "own_cell", False)
-        return op
-
-    def _emit(self, unit: Unit, terms: list[str]) -> None:
-        self.owner.units.append((unit, terms))
-
-    def _make(self, name: str) -> Any:
-        """The operation of a node."""
-        node, owner = self.graph.nodes[name], self.owner
-        if type(node) in LAYERS:
-            return self._keep(LAYERS[type(node)](node, owner.dtype))
-        if isinstance(node, nir.Threshold):
-            return self._keep(Threshold(node, owner.dtype, owner.cells.spike))
-        if isinstance(node, nir.Delay):
-            return self._keep(Delay(node, owner.dt))
-        cell = owner.cells.neuron(node, owner.dtype, owner.dt)
-        return self._keep(cell or Neuron(node, owner.dtype, owner.dt, owner.cells.spike))
-
-    def _node(self, name: str) -> set[str]:
-        """Emit the unit of a node outside cycles; returns the nodes that it covers."""
-        if name in self.owner.inputs:
-            return {name}
-        if name in self.bank_of:
-            bank = self.bank_of[name]
-            self._bank(bank)
-            return set(bank.nodes)
-        if name in self.chain_of:
-            chain = self.chain_of[name]
-            if name == chain[-1]:
-                layers = [LAYERS[nir.Conv2d](self.graph.nodes[part], self.owner.dtype) for part in chain]
-                self._stateless(name, self._terms(self.owner.sources[chain[0]]), self._keep(fusion.Chain(layers)))
-            return {name}
-        terms = self._terms(self.owner.sources[name])
-        if not terms:
-            raise UnsupportedGraphError(self.owner.cells.name, [f"node {name!r} has no input"])
-        placement = fusion.match_placement(self.graph.nodes[name]) if self.fuse else None
-        op = self._keep(placement) if placement is not None else self._make(name)
-        if isinstance(op, Stateful):
-            self._neuron(name, terms, op)
-        elif isinstance(op, Delay):
-            self._emit(lambda c: c.put(name, op.unrolled(c.take(terms))), terms)
-        else:
-            self._stateless(name, terms, op)
-        return {name}
-
-    def _stateless(self, name: str, terms: list[str], op: nn.Module) -> None:
-        fires = isinstance(op, Threshold)
-
-        def unit(context: _Context) -> None:
-            x = context.take(terms)
-            y = fold(op, x)
-            context.note(name, y if fires else None, x if fires else y)
-            context.put(name, y)
-
-        self._emit(unit, terms)
-
-    def _neuron(self, name: str, terms: list[str], op: Stateful) -> None:
-        fires = isinstance(self.graph.nodes[name], SPIKING)
-
-        def unit(context: _Context) -> None:
-            x = context.take(terms)
-            state = op.start(x[0])
-            outputs, potentials = [], []
-            for current in x:
-                out, potential, state = op.step(current, state)
-                outputs.append(out)
-                potentials.append(potential)
-            y = torch.stack(outputs)
-            if name in context.wanted:
-                context.note(name, y if fires else None, torch.stack(potentials))
-            context.put(name, y)
-
-        self._emit(unit, terms)
-
-    def _bank(self, bank: fusion.Bank) -> None:
-        """A count for all who read the whole bank, and single levels for those who do not."""
-        count = self._keep(fusion.Count(bank.thresholds, self.owner.dtype, self.owner.cells.spike))
-        if bank.pool is not None and bank.below is not None:
-            self._pooled_bank(bank, bank.below, bank.pool)
-            return
-        terms = self._terms(bank.sources)
-
-        def unit(context: _Context) -> None:
-            x = context.take(terms)
-            if context.readers[bank.key] > 0:
-                context.put(bank.key, fold(count, x))
-            for node, threshold in zip(bank.nodes, count.thresholds, strict=True):
-                if context.readers[node] > 0 or node in context.wanted:
-                    y = (x > threshold).to(x.dtype)
-                    context.note(node, y, x)
-                    context.put(node, y)
-
-        self._emit(unit, terms)
-
-    def _pooled_bank(self, bank: fusion.Bank, below: fusion.Bank, pool: Any) -> None:
-        """Max-pool of a count. The single sums are only made where somebody asks for them."""
-
-        def unit(context: _Context) -> None:
-            counts = context.take([below.key])
-            pooled = fold(lambda x: nn.functional.max_pool2d(x, pool.kernel, pool.stride, pool.padding), counts)
-            context.put(bank.key, pooled)
-            for level, node in enumerate(bank.nodes, 1):
-                if node in context.wanted:
-                    context.note(node, (pooled >= level).to(pooled.dtype), fold(pool, (counts >= level).to(pooled.dtype)))
-                context.put(node, (pooled >= level).to(pooled.dtype))
-
-        self._emit(unit, [below.key])
-
-    def _soft_reset(self, loop: fusion.SoftReset) -> None:
-        cell = self._keep(fusion.SoftResetCell(loop, self.owner.dtype, self.owner.cells.spike))
-        terms = self._terms(loop.sources)
-
-        def unit(context: _Context) -> None:
-            counts, potentials = cell(context.take(terms))
-            context.put(loop.key, counts)
-            for node, threshold in zip(loop.levels, cell.count.thresholds, strict=True):
-                if context.readers[node] > 0 or node in context.wanted:
-                    y = (potentials > threshold).to(potentials.dtype)
-                    context.note(node, y, potentials)
-                    context.put(node, y)
-
-        self._emit(unit, terms)
-
-    def _loop(self, component: list[str]) -> None:
-        """Step a cycle through time, node by node."""
-        members = [name for name in self.owner.order if name in set(component)]
-        outside = [term for name in members for term in self.owner.sources[name] if term not in set(component)]
-        loop = _Loop(members, {n: self._make(n) for n in members}, self.owner.sources, self.graph)
-
-        def unit(context: _Context) -> None:
-            external = {term: context.values[term] for term in set(outside)}
-            for name, (values, potentials) in loop.run(external).items():
-                fires = isinstance(self.graph.nodes[name], SPIKING)
-                context.note(name, values if fires else None, potentials)
-                context.put(name, values)
-            for term in outside:
-                context.readers[term] -= 1
-
-        self._emit(unit, outside)
+def unsupported(graph: nir.NIRGraph, framework: Framework) -> list[str]:
+    """Why a torch framework cannot run a graph exactly: one sentence per node in the way."""
+    reasons = []
+    for name, node in graph.nodes.items():
+        if isinstance(node, nir.NIRGraph):
+            reasons.append(f"node {name!r} is a subgraph; zoo.import_nir flattens it")
+        elif type(node) not in KNOWN:
+            reasons.append(f"node {name!r} is a {type(node).__name__}, which has no discrete-time meaning")
+        elif (reason := framework.refuses(node)) is not None:
+            reasons.append(f"node {name!r} {reason}")
+    return reasons
 
 
-@dataclass
-class _Loop:
-    """Nodes on a cycle, in an order in which each step can be computed."""
+class TorchBackend:
+    """A torch framework as a backend; see :class:`zoo.adapters.base.Backend`.
 
-    members: list[str]
-    ops: dict[str, Any]
-    sources: dict[str, list[str]]
-    graph: nir.NIRGraph
+    Args:
+        framework: brings the cells.
+    """
 
-    def run(self, external: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Values and potentials (T, B, ...) of all members."""
-        length = len(next(iter(external.values())))
-        like = next(iter(external.values()))[0]
-        states: dict[str, Any] = {}
-        past: dict[str, list[Tensor]] = {name: [] for name in self.members}
-        history: dict[str, tuple[list[Tensor], list[Tensor]]] = {name: ([], []) for name in self.members}
-        for t in range(length):
-            now = {name: value[t] for name, value in external.items()}
-            for name in self.members:
-                now[name], potential = self._step(name, now, states, past, like)
-                history[name][0].append(now[name])
-                history[name][1].append(potential)
-            for name in self.members:
-                if isinstance(self.ops[name], Delay):
-                    past[name].append(self._sum(name, now))
-                    del past[name][: -max(self.ops[name].counts)]
-        return {name: (torch.stack(values), torch.stack(potentials)) for name, (values, potentials) in history.items()}
+    def __init__(self, framework: Framework) -> None:
+        self.framework = framework
+        self.name = framework.name
 
-    def _sum(self, name: str, now: dict[str, Tensor]) -> Tensor:
-        total = now[self.sources[name][0]]
-        for source in self.sources[name][1:]:
-            total = total + now[source]
-        return total
+    def check(self, graph: nir.NIRGraph) -> list[str]:
+        """See :class:`zoo.adapters.base.Backend`."""
+        return unsupported(graph, self.framework)
 
-    def _step(
-        self, name: str, now: dict[str, Tensor], states: dict[str, Any], past: dict[str, list[Tensor]], like: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        op = self.ops[name]
-        if isinstance(op, Delay):
-            value = op.read(past[name], like)
-            return value, value
-        x = self._sum(name, now)
-        if isinstance(op, Stateful):
-            state = states[name] if name in states else op.start(x)
-            value, potential, states[name] = op.step(x, state)
-            return value, potential
-        value = op(x)
-        return value, x if isinstance(op, Threshold) else value
+    def build(
+        self,
+        graph: nir.NIRGraph,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        dt: float | None = None,
+        fuse: bool = True,
+    ) -> TorchRunnable:
+        """See :class:`zoo.adapters.base.Backend`."""
+        return TorchRunnable(graph, self.framework, dtype=dtype, device=device, dt=dt, fuse=fuse)

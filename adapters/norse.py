@@ -1,121 +1,153 @@
-"""Norse: LIF on ``LIFBoxCell``, IF on ``IAFCell``, LI on ``LIBoxCell``.
+"""Norse: every membrane but a plain integrator runs on a Norse cell, with the contract's very bits.
 
-How a node is driven (see docs/adapters.md):
+* without leak, firing: ``IAFCell`` on r x.
+* with a leak to 0, firing: ``LIFBoxCell`` on r x, with tau_mem_inv = dt/tau and dt = 1, so that Norse's dt * tau_mem_inv is
+  dt/tau, rounded once.
+* with another leak, firing: ``LIFCell``, since ``LIFBoxCell`` computes (x + v_leak) - v and this one (v_leak - v) + x, as the
+  contract does. Its synaptic current decays within one step (tau_syn_inv = 1/dt), which makes it a box.
+* with a leak, not firing: ``LIBoxCell`` likewise.
 
-* LIF: ``LIFBoxCell(tau_mem_inv=dt/tau, dt=1)`` on r x, so that Norse's dt * tau_mem_inv is dt/tau, rounded once.
-* IF: ``IAFCell`` on dt r x.
-* LI: ``LIBoxCell`` likewise.
-* The state of rest is passed in: left alone, Norse starts at its leak or reset potential, not at 0.
-* Threshold: Norse's SuperSpike on x - threshold, whose forward pass is the Heaviside function.
-
-Norse computes (x + v_leak) - v where the contract says (v_leak - v) + x. With v_leak = 0 these are the same bits; a LIF with
-another leak, current-based neurons (Norse lets the current decay after its use) and I run on plain torch steps;
-``own_cells`` counts honestly.
+The state of rest is passed in: left alone, Norse starts at its leak or reset potential instead of 0. Resets go to v_reset.
+Thresholds are compared; their gradient is Norse's SuperSpike. A plain integrator (nir.I) has no cell in Norse 1.1 and runs on
+the plain torch cell; ``own_cells`` says how many nodes do not.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import nir
 import torch
 from norse.torch.functional.iaf import IAFFeedForwardState, IAFParameters
 from norse.torch.functional.leaky_integrator_box import LIBoxParameters, LIBoxState
+from norse.torch.functional.lif import LIFFeedForwardState, LIFParameters
 from norse.torch.functional.lif_box import LIFBoxFeedForwardState, LIFBoxParameters
 from norse.torch.functional.threshold import threshold
 from norse.torch.module.iaf import IAFCell
 from norse.torch.module.leaky_integrator_box import LIBoxCell
+from norse.torch.module.lif import LIFCell
 from norse.torch.module.lif_box import LIFBoxCell
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo.adapters import executor
-from zoo.adapters.executor import Cells, TorchRunnable
-from zoo.adapters.fusion import number
-from zoo.adapters.ops import Stateful, rate, tensor
+from zoo.adapters.executor import TorchBackend
+from zoo.adapters.membranes import Cell, Framework, Membrane
 
 _ALPHA = 100.0  # steepness of the SuperSpike surrogate, Norse's default
 
 
-class LIFBox(Stateful):
-    """``norse.torch.LIFBoxCell`` driven to follow the contract."""
+class NorseCell(Cell):
+    """A Norse cell on r x, started at v = 0. The state is Norse's own.
 
-    own_cell = True
+    Subclasses say how to make the cell and its state.
+    """
 
-    def __init__(self, node: nir.LIF, dtype: torch.dtype, dt: float) -> None:
+    is_own = True
+    r: Tensor
+    k: Tensor
+    v_leak: Tensor
+    v_th: Tensor
+    v_reset: Tensor
+
+    def __init__(self, membrane: Membrane, dtype: torch.dtype) -> None:
         super().__init__()
-        self.k, self.r = rate(node.tau, dt, dtype), tensor(node.r, dtype)
-        self.cell = LIFBoxCell(
-            LIFBoxParameters(
-                tau_mem_inv=self.k,
-                v_leak=torch.zeros((), dtype=dtype),
-                v_th=tensor(node.v_threshold, dtype),
-                v_reset=tensor(node.v_reset, dtype),
-            ),
-            dt=1.0,
+        self.constant("r", membrane.r, dtype)
+        self.constant("k", 0.0 if membrane.k is None else membrane.k, dtype)
+        self.constant("v_leak", membrane.v_leak, dtype)
+        self.constant("v_th", 0.0 if membrane.threshold is None else membrane.threshold, dtype)
+        self.constant("v_reset", membrane.reset, dtype)
+        self.cell = self.make()
+
+    def make(self) -> nn.Module:
+        """The cell. Norse keeps parameters in tuples, which do not move with a module: it is made again for each run."""
+        raise NotImplementedError
+
+    def rest(self, like: Tensor) -> Any:
+        """Norse's state with everything 0."""
+        raise NotImplementedError
+
+    def start(self, like: Tensor) -> Any:
+        """See :class:`Cell`."""
+        self.cell = self.make()
+        return self.rest(like)
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See :class:`Cell`."""
+        out, after = self.cell(self.r * x, state)
+        return out, after
+
+    def potential(self, x: Tensor, before: Any, out: Tensor, after: Any) -> Tensor:
+        """See :class:`Cell`. Norse hands out v after the reset, so that its integration is repeated here."""
+        del out, after
+        return before.v + self.k * ((self.v_leak - before.v) + self.r * x)
+
+
+class IntegrateAndFire(NorseCell):
+    """``norse.torch.IAFCell``."""
+
+    def make(self) -> nn.Module:
+        """See :class:`NorseCell`."""
+        return IAFCell(IAFParameters(v_th=self.v_th, v_reset=self.v_reset))
+
+    def rest(self, like: Tensor) -> IAFFeedForwardState:
+        """See :class:`NorseCell`."""
+        return IAFFeedForwardState(torch.zeros_like(like))
+
+    def potential(self, x: Tensor, before: Any, out: Tensor, after: Any) -> Tensor:
+        """See :class:`Cell`."""
+        del out, after
+        return before.v + self.r * x
+
+
+class LeakyBox(NorseCell):
+    """``norse.torch.LIFBoxCell``, for a leak to 0."""
+
+    def make(self) -> nn.Module:
+        """See :class:`NorseCell`."""
+        parameters = LIFBoxParameters(tau_mem_inv=self.k, v_leak=self.v_leak, v_th=self.v_th, v_reset=self.v_reset)
+        return LIFBoxCell(parameters, dt=1.0)
+
+    def rest(self, like: Tensor) -> LIFBoxFeedForwardState:
+        """See :class:`NorseCell`."""
+        return LIFBoxFeedForwardState(torch.zeros_like(like))
+
+
+class LeakyToPotential(NorseCell):
+    """``norse.torch.LIFCell`` whose current decays within the step, for a leak to anywhere."""
+
+    def make(self) -> nn.Module:
+        """See :class:`NorseCell`."""
+        parameters = LIFParameters(
+            tau_syn_inv=torch.ones_like(self.k),
+            tau_mem_inv=self.k,
+            v_leak=self.v_leak,
+            v_th=self.v_th,
+            v_reset=self.v_reset,
         )
+        return LIFCell(parameters, dt=1.0)
 
-    def start(self, like: Tensor) -> Tensor:
-        """v = 0."""
-        return torch.zeros_like(like)
-
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step. The cell hands out the potential after the reset; the one before is its own formula."""
-        current = self.r * x
-        spikes, after = self.cell(current, LIFBoxFeedForwardState(state))
-        return spikes, state + self.k * (current - state), after.v
+    def rest(self, like: Tensor) -> LIFFeedForwardState:
+        """See :class:`NorseCell`."""
+        return LIFFeedForwardState(v=torch.zeros_like(like), i=torch.zeros_like(like))
 
 
-class IAF(Stateful):
-    """``norse.torch.IAFCell`` driven to follow the contract."""
+class LeakyIntegrator(NorseCell):
+    """``norse.torch.LIBoxCell``."""
 
-    own_cell = True
+    def make(self) -> nn.Module:
+        """See :class:`NorseCell`."""
+        return LIBoxCell(LIBoxParameters(tau_mem_inv=self.k, v_leak=self.v_leak), dt=1.0)
 
-    def __init__(self, node: nir.IF, dtype: torch.dtype, dt: float) -> None:
-        super().__init__()
-        self.gain = torch.tensor(dt, dtype=dtype) * tensor(node.r, dtype)
-        self.cell = IAFCell(IAFParameters(v_th=tensor(node.v_threshold, dtype), v_reset=tensor(node.v_reset, dtype)))
-
-    def start(self, like: Tensor) -> Tensor:
-        """v = 0."""
-        return torch.zeros_like(like)
-
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step."""
-        current = self.gain * x
-        spikes, after = self.cell(current, IAFFeedForwardState(state))
-        return spikes, state + current, after.v
+    def rest(self, like: Tensor) -> LIBoxState:
+        """See :class:`NorseCell`."""
+        return LIBoxState(torch.zeros_like(like))
 
 
-class LIBox(Stateful):
-    """``norse.torch.LIBoxCell`` driven to follow the contract."""
-
-    own_cell = True
-
-    def __init__(self, node: nir.LI, dtype: torch.dtype, dt: float) -> None:
-        super().__init__()
-        self.r = tensor(node.r, dtype)
-        parameters = LIBoxParameters(tau_mem_inv=rate(node.tau, dt, dtype), v_leak=tensor(node.v_leak, dtype))
-        self.cell = LIBoxCell(p=parameters, dt=1.0)
-
-    def start(self, like: Tensor) -> Tensor:
-        """v = 0."""
-        return torch.zeros_like(like)
-
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step."""
-        out, after = self.cell(self.r * x, LIBoxState(state))
-        return out, out, after.v
-
-
-def neuron(node: Any, dtype: torch.dtype, dt: float) -> Stateful | None:
-    """Norse's own cell for a node, or None."""
-    if isinstance(node, nir.LIF) and number(node.v_leak) == 0:
-        return LIFBox(node, dtype, dt)
-    if isinstance(node, nir.IF):
-        return IAF(node, dtype, dt)
-    if isinstance(node, nir.LI):
-        return LIBox(node, dtype, dt)
-    return None
+def cell(membrane: Membrane, dtype: torch.dtype) -> Cell | None:
+    """Norse's own cell for a membrane, or None."""
+    if membrane.threshold is None:
+        return None if membrane.k is None else LeakyIntegrator(membrane, dtype)
+    if membrane.k is None:
+        return IntegrateAndFire(membrane, dtype)
+    return LeakyToPotential(membrane, dtype) if membrane.v_leak.any() else LeakyBox(membrane, dtype)
 
 
 def spike(x: Tensor) -> Tensor:
@@ -123,29 +155,5 @@ def spike(x: Tensor) -> Tensor:
     return threshold(x, "super", _ALPHA)
 
 
-CELLS = Cells("norse", neuron, spike)
-
-
-class NorseBackend:
-    """See :class:`zoo.adapters.base.Backend`."""
-
-    name = "norse"
-
-    def check(self, graph: nir.NIRGraph) -> list[str]:
-        """Why this backend cannot run the graph exactly."""
-        return executor.check(graph)
-
-    def build(
-        self,
-        graph: nir.NIRGraph,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: str = "cpu",
-        dt: float | None = None,
-        fuse: bool = True,
-    ) -> TorchRunnable:
-        """The runnable form."""
-        return TorchRunnable(graph, CELLS, dtype=dtype, device=device, dt=dt, fuse=fuse)
-
-
-BACKEND = NorseBackend()
+FRAMEWORK = Framework("norse", cell, spike)
+BACKEND = TorchBackend(FRAMEWORK)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import nir
 import torch
 from torch import Tensor
 
-from zoo.errors import UnsupportedGraphError
-from zoo.nir_graphs import metadata, reference
+from zoo.adapters.membranes import NEURONS
+from zoo.errors import InvalidGraphError, UnsupportedGraphError
+from zoo.nir_graphs import metadata, reference, shapes
 from zoo.nir_graphs.reference import Record, Trace
 
 
@@ -19,16 +22,28 @@ class ReferenceRunnable:
     def __init__(self, graph: nir.NIRGraph, dt: float | None) -> None:
         self.graph = graph
         self.dt = metadata.get(graph).dt if dt is None else dt
-        neurons = sum(isinstance(node, reference.NEURONS) for node in graph.nodes.values())
+        neurons = sum(isinstance(node, NEURONS) for node in graph.nodes.values())
         self.own_cells = (neurons, neurons)
 
-    def __call__(self, x: Tensor) -> dict[str, Tensor]:
+    def __call__(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Input (T, B, ...) -> outputs (T, B, ...) in float64."""
         return {name: torch.from_numpy(value) for name, value in self.run(x).outputs.items()}
 
-    def run(self, x: Tensor, record: Record = "none") -> Trace:
+    def run(self, x: Tensor | Mapping[str, Tensor], record: Record = "none") -> Trace:
         """The same as numpy arrays, with what is to be recorded."""
-        return reference.run(self.graph, x.detach().cpu().double().numpy(), dt=self.dt, record=record)
+        given = {n: _array(v) for n, v in x.items()} if isinstance(x, Mapping) else _array(x)
+        return reference.run(self.graph, given, dt=self.dt, record=record)
+
+
+def _array(x: Tensor) -> reference.Array:
+    return x.detach().cpu().double().numpy()
+
+
+def _require_whole_steps(name: str, node: nir.Delay, dt: float) -> None:
+    try:
+        reference.delay_steps(node, dt)
+    except InvalidGraphError as error:
+        raise InvalidGraphError(f"node {name!r}: {error}") from None
 
 
 class ReferenceBackend:
@@ -40,7 +55,7 @@ class ReferenceBackend:
         """Nodes that have no discrete-time meaning."""
         known = {*reference.STEPS, nir.Delay}
         return [
-            f"node {name!r} is a {type(node).__name__}, which has no discrete-time meaning here"
+            f"node {name!r} is a {type(node).__name__}, which has no discrete-time meaning; zoo.import_nir flattens subgraphs"
             for name, node in graph.nodes.items()
             if type(node) not in known
         ]
@@ -59,7 +74,12 @@ class ReferenceBackend:
         reasons = self.check(graph)
         if reasons:
             raise UnsupportedGraphError(self.name, reasons)
-        return ReferenceRunnable(graph, dt)
+        shapes.infer(graph)
+        runnable = ReferenceRunnable(graph, dt)
+        for name, node in graph.nodes.items():
+            if isinstance(node, nir.Delay):
+                _require_whole_steps(name, node, runnable.dt)
+        return runnable
 
 
 BACKEND = ReferenceBackend()

@@ -1,0 +1,206 @@
+"""Turns a graph into a list of units, in an order that respects all edges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import nir
+import torch
+from torch import nn
+
+from zoo.adapters import fusion
+from zoo.adapters.fusion import count_key
+from zoo.adapters.kernels import Count, Placement, Rearrangement, SoftResetCell
+from zoo.adapters.membranes import NEURONS, Framework
+from zoo.adapters.ops import LAYERS, Delay, SumPool, Threshold
+from zoo.adapters.units import BankUnit, Layer, Loop, Neuron, PoolUnit, Shift, SoftResetUnit, Unit
+from zoo.errors import InvalidGraphError
+from zoo.nir_graphs.reference import SPIKING
+from zoo.nir_graphs.structure import evaluation_order, predecessors, strong_components, successors
+
+Keep = Callable[[str, Callable[[], nn.Module]], Any]
+"""(key, maker) -> the module kept under that key, made if it is new: parameters are shared between plans of one graph."""
+Group = fusion.Bank | fusion.PooledBank | fusion.SoftReset
+
+
+def operation(graph: nir.NIRGraph, name: str, framework: Framework, dtype: torch.dtype, dt: float) -> Any:
+    """What one node does.
+
+    Raises:
+        InvalidGraphError: parameters without meaning; names the node.
+    """
+    node = graph.nodes[name]
+    try:
+        if type(node) in LAYERS:
+            return LAYERS[type(node)](node, dtype)
+        if isinstance(node, nir.Threshold):
+            return Threshold(node, dtype, framework.spike)
+        if isinstance(node, nir.Delay):
+            return Delay(node, dt)
+        return framework.neuron(node, dtype, dt)
+    except InvalidGraphError as error:
+        raise InvalidGraphError(f"node {name!r}: {error}") from None
+
+
+class Planner:
+    """Makes one plan.
+
+    Args:
+        graph: flat graph whose nodes are all known.
+        framework: brings the cells.
+        dtype: of the computation.
+        dt: length of a step.
+        keep_module: where modules are kept.
+        fuse: use fused kernels.
+        visible: nodes whose values must be made, even where a fused kernel would do without them.
+    """
+
+    def __init__(
+        self,
+        graph: nir.NIRGraph,
+        framework: Framework,
+        dtype: torch.dtype,
+        dt: float,
+        keep_module: Keep,
+        *,
+        fuse: bool,
+        visible: Collection[str] = (),
+    ) -> None:
+        self.graph, self.framework, self.dtype, self.dt = graph, framework, dtype, dt
+        self.keep_module, self.fuse = keep_module, fuse
+        self.order = evaluation_order(graph)
+        self.sources, self.targets = predecessors(graph), successors(graph)
+        self.components = strong_components(self.sources)
+        self.loops = {name for c in self.components if self._is_loop(c) for name in c}
+        self.soft_resets: dict[str, fusion.SoftReset] = {}
+        self.banks: dict[str, fusion.Bank] = {}
+        self.pools: dict[str, fusion.PooledBank] = {}
+        self.chains: dict[str, list[str]] = {}
+        self.count_names: dict[frozenset[str], str] = {}
+        if fuse:
+            self._find_fusions(visible)
+
+    def _is_loop(self, component: list[str]) -> bool:
+        return len(component) > 1 or component[0] in self.sources[component[0]]
+
+    def _find_fusions(self, visible: Collection[str]) -> None:
+        for component in self.components:
+            if self._is_loop(component):
+                match = fusion.match_soft_reset(self.graph, component, self.sources, self.targets, self.dt)
+                if match is not None and not match.inner & set(visible):
+                    self.soft_resets[component[0]] = match
+        banks, pools = self._find_banks()
+        self.banks = {name: bank for bank in banks for name in bank.levels}
+        self.pools = {name: pool for pool in pools for name in pool.levels}
+        for chain in fusion.find_chains(self.graph, self.sources, self.targets, visible):
+            self.chains.update(dict.fromkeys(chain, chain))
+        groups: list[Group] = [*self.soft_resets.values(), *banks, *pools]
+        self.count_names = {frozenset(group.levels): count_key(group.levels) for group in groups}
+
+    def _find_banks(self) -> tuple[list[fusion.Bank], list[fusion.PooledBank]]:
+        """Banks and pooled banks; a pooled bank takes its levels away from the plain ones."""
+        loops = list(self.soft_resets.values())
+        candidates: list[fusion.Bank | fusion.SoftReset] = [
+            *fusion.find_banks(self.graph, self.sources, self.loops),
+            *loops,
+        ]
+        thermometers = [group.levels for group in candidates if fusion.is_ascending(group.thresholds)]
+        pools = fusion.find_pooled(self.graph, self.sources, self.targets, thermometers)
+        while True:
+            taken = {name for pool in pools for name in pool.levels}
+            banks = fusion.find_banks(self.graph, self.sources, self.loops | taken)
+            groups: list[Group] = [*banks, *loops, *pools]
+            counted = {group.levels for group in groups}
+            kept = [pool for pool in pools if pool.below in counted]
+            if len(kept) == len(pools):
+                return banks, pools
+            pools = kept
+
+    def plan(self) -> list[Unit]:
+        """All units."""
+        units: list[Unit] = []
+        done: set[str] = set()
+        for component in self.components:
+            name = component[0]
+            if name in done or isinstance(self.graph.nodes[name], nir.Input):
+                continue
+            if name in self.soft_resets:
+                unit: Unit | None = self._soft_reset(self.soft_resets[name])
+            elif self._is_loop(component):
+                unit = self._loop(component)
+            elif name in self.pools:
+                unit = self._pool(self.pools[name])
+            elif name in self.banks:
+                unit = self._bank(self.banks[name])
+            else:
+                unit = self._node(name)
+            if unit is not None:
+                units.append(unit)
+                done.update(unit.makes)
+        return units
+
+    def _terms(self, names: list[str] | tuple[str, ...]) -> list[str]:
+        """What to sum for a list of sources: whole banks in front are replaced by their counts.
+
+        This is exact as long as everything before is a count, too: then all partial sums are small whole numbers.
+        """
+        terms, rest = [], list(names)
+        while rest:
+            size = next((n for n in range(len(rest), 0, -1) if frozenset(rest[:n]) in self.count_names), 0)
+            if not size:
+                break
+            terms.append(self.count_names[frozenset(rest[:size])])
+            rest = rest[size:]
+        return terms + rest
+
+    def _op(self, name: str) -> Any:
+        return self.keep_module(name, lambda: operation(self.graph, name, self.framework, self.dtype, self.dt))
+
+    def _node(self, name: str) -> Unit | None:
+        """The unit of a node outside cycles and banks; None inside a chain of rearrangements."""
+        node = self.graph.nodes[name]
+        if name in self.chains:
+            return self._chain(name, self.chains[name])
+        terms, makes = self._terms(self.sources[name]), (name,)
+        margins = fusion.placement(node) if self.fuse else None
+        if margins is not None:
+            return Layer(terms, makes, self.keep_module(f"{name}/placed", lambda: Placement(*margins)))
+        op = self._op(name)
+        if isinstance(op, Delay):
+            return Shift(terms, makes, op)
+        if isinstance(node, NEURONS):
+            return Neuron(terms, makes, op, isinstance(node, SPIKING))
+        return Layer(terms, makes, op)
+
+    def _chain(self, name: str, chain: list[str]) -> Unit | None:
+        if name != chain[-1]:
+            return None
+
+        def make() -> nn.Module:
+            return Rearrangement([operation(self.graph, n, self.framework, self.dtype, self.dt) for n in chain])
+
+        return Layer(
+            self._terms(self.sources[chain[0]]), (name,), self.keep_module(f"{name}/chain of {len(chain)}", make)
+        )
+
+    def _bank(self, bank: fusion.Bank) -> Unit:
+        key = count_key(bank.levels)
+        count = self.keep_module(key, lambda: Count(bank.thresholds, self.dtype, self.framework.spike))
+        return BankUnit(self._terms(bank.sources), (*bank.levels, key), bank.levels, count)
+
+    def _pool(self, pool: fusion.PooledBank) -> Unit:
+        op = SumPool(self.graph.nodes[pool.pools[0]], self.dtype)
+        return PoolUnit([count_key(pool.below)], (*pool.levels, count_key(pool.levels)), pool.levels, op)
+
+    def _soft_reset(self, loop: fusion.SoftReset) -> Unit:
+        key = count_key(loop.levels)
+        cell = self.keep_module(key, lambda: SoftResetCell(loop, self.dtype, self.framework.spike))
+        return SoftResetUnit(self._terms(loop.sources), (*loop.levels, key), loop.levels, cell)
+
+    def _loop(self, component: list[str]) -> Unit:
+        members = set(component)
+        ordered = tuple(name for name in self.order if name in members)
+        outside = list(dict.fromkeys(term for name in ordered for term in self.sources[name] if term not in members))
+        fires = frozenset(name for name in ordered if isinstance(self.graph.nodes[name], SPIKING))
+        return Loop(outside, ordered, self.sources, {name: self._op(name) for name in ordered}, fires)
