@@ -5,8 +5,8 @@ from stock ``nir``:
 
 * Neuron parameters of a convolutional network are constant arrays of (C, H, W). They are written as HDF5 datasets that have
   a fill value and no allocated storage, and are read back as broadcast views: a detector's file is as small as its weights.
-* ``.nir`` is HDF5, and HDF5 files can point to other files on the reader's disk. Stock ``nir.read`` follows such pointers. Here,
-  everything that leads out of the file or in circles, and everything absurdly large, is refused before it is read.
+* ``.nir`` is HDF5, and HDF5 files can point to other files on the reader's disk. Stock ``nir.read`` follows such pointers.
+  Here, whatever leads out of the file or in circles, or is absurdly large, is refused before it is read.
 """
 
 from __future__ import annotations

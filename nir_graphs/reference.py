@@ -129,12 +129,14 @@ def convolution(node: nir.Conv1d | nir.Conv2d, x: Array, _state: State, _dt: flo
     blocks = weight.reshape(groups, -1, weight.shape[1], *kernel)
     y = np.zeros((batch, groups, blocks.shape[1], int(np.prod(size))))
     for tap in np.ndindex(*kernel):
-        if not blocks[(..., *tap)].any():
+        here: Any = (..., *tap)
+        if not blocks[here].any():
             continue
-        window = tuple(
-            slice(d * k, d * k + s * (n - 1) + 1, s) for d, k, s, n in zip(dilation, tap, stride, size, strict=True)
+        window: Any = (
+            ...,
+            *(slice(d * k, d * k + s * (n - 1) + 1, s) for d, k, s, n in zip(dilation, tap, stride, size, strict=True)),
         )
-        y += blocks[(..., *tap)] @ x[(..., *window)].reshape(batch, groups, -1, y.shape[-1])
+        y += blocks[here] @ x[window].reshape(batch, groups, -1, y.shape[-1])
     bias = _f64(node.bias).reshape(-1, *[1] * len(size))
     return y.reshape(batch, -1, *size) + bias
 
@@ -143,7 +145,7 @@ def sum_pool(node: nir.SumPool2d, x: Array, _state: State, _dt: float) -> Array:
     """y[c, p] = sum over k of x[c, stride p + k - padding]."""
     kernel, stride, padding = (_per_axis(p, 2) for p in (node.kernel_size, node.stride, node.padding))
     x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)])
-    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, (2, 3))
+    windows: Array = np.lib.stride_tricks.sliding_window_view(x, kernel, (2, 3))  # type: ignore[call-overload]
     return windows[:, :, :: stride[0], :: stride[1]].sum((-2, -1))
 
 

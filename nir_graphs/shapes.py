@@ -83,8 +83,8 @@ def _flatten(node: nir.Flatten, x: Shape) -> Shape:
 def _elementwise(*fields: str) -> Callable[[Any, Shape], Shape]:
     def rule(node: Any, x: Shape) -> Shape:
         for field in fields:
-            value = getattr(node, field, None)
-            shape = np.shape(value)
+            value: Any = getattr(node, field, None)
+            shape = () if value is None else np.shape(value)
             try:
                 fits = value is None or np.broadcast_shapes(shape, x) == x
             except ValueError:

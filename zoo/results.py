@@ -47,9 +47,9 @@ class Boxes:
         cls: (N,) class indices.
     """
 
-    xyxy: npt.NDArray[np.floating]
-    conf: npt.NDArray[np.floating]
-    cls: npt.NDArray[np.int_]
+    xyxy: npt.NDArray[np.float32]
+    conf: npt.NDArray[np.float32]
+    cls: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,11 @@ class Result:
     def boxes(self) -> Boxes:
         """Detections as bare arrays."""
         found = self.detections
-        empty = np.empty(0)
-        confidence = empty if found.confidence is None else found.confidence
-        return Boxes(found.xyxy, confidence, empty.astype(int) if found.class_id is None else found.class_id)
+        return Boxes(
+            np.asarray(found.xyxy, np.float32),
+            np.asarray([] if found.confidence is None else found.confidence, np.float32),
+            np.asarray([] if found.class_id is None else found.class_id, np.int64),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Detections as plain data, for JSON."""

@@ -1,8 +1,8 @@
 """Pass: make the delay of a recurrent connection explicit.
 
-Published NIR files contain cycles without any Delay, such as LIF <-> Linear. The platforms of the NIR paper all read them the same
-way: what comes back arrives one step later. The pass puts a Delay of one step on the edge that closes the cycle back into the
-neuron.
+Published NIR files contain cycles without any Delay, such as LIF <-> Linear. The platforms of the NIR paper all read them
+the same way: what comes back arrives one step later. The pass puts a Delay of one step on the edge that closes the cycle back
+into the neuron.
 """
 
 from __future__ import annotations

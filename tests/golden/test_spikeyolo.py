@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from golden import Golden
+from golden import Array, Golden
 from torch import Tensor
 
 from zoo.detectors.base import Detector
@@ -57,7 +57,7 @@ def neuron_name(official: str, size: str) -> str:
     return conv.removesuffix(".conv").removesuffix(".conv") + ".neuron"
 
 
-def close(actual: Tensor | np.ndarray, expected: np.ndarray, limit: float) -> bool:
+def close(actual: Tensor | Array, expected: Array, limit: float) -> bool:
     """Largest difference within ``limit`` of the largest expected value."""
     return bool(np.abs(np.asarray(actual) - expected).max() <= limit * np.abs(expected).max())
 

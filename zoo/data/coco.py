@@ -112,7 +112,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def coco_annotations(samples: Sequence[Sample], class_names: Sequence[str]) -> dict[str, Any]:
     """Samples in the form of a COCO annotation file; category ids count from 1."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for sample in samples:
         height, width = sample.image.shape[:2]
         name = f"{sample.image_id:06d}.png"

@@ -192,8 +192,9 @@ class Detector(DetectorBase, nn.Module):
             raise InvalidInputError("this detector is fused already; fuse the trainable form instead")
         fused = copy.deepcopy(self).cpu().eval()
         for module in list(fused.network.modules()):
-            if hasattr(module, "fuse_"):
-                module.fuse_(merge=merge)
+            fold: Any = getattr(module, "fuse_", None)
+            if fold is not None:
+                fold(merge=merge)
         for module in fused.network.modules():
             if isinstance(module, ILIF):
                 module.freeze(dtype)

@@ -61,7 +61,7 @@ def _overlap(box: Tensor, others: Tensor) -> Tensor:
 def _greedy(boxes: Tensor, iou: float, max_det: int) -> Tensor:
     """Indices of the boxes (N, 4) kept by greedy suppression; the boxes come strongest first."""
     alive = torch.arange(len(boxes))
-    kept = []
+    kept: list[Tensor] = []
     while len(alive) and len(kept) < max_det:
         best, alive = alive[0], alive[1:]
         kept.append(best)

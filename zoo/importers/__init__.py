@@ -41,12 +41,13 @@ def import_official(
         **variant: further arguments of the architecture.
 
     Returns:
-        The unfused official form (half-even rounding, pooling of real values), eval mode, in the checkpoint's type; half precision
-        becomes float32.
+        The unfused official form (half-even rounding, pooling of real values), eval mode, in the checkpoint's type; half
+        precision becomes float32.
 
     Raises:
         UnknownModelError: no official checkpoints of this architecture exist.
-        FileMissingError, CorruptFileError, CheckpointError: no such file; damaged; other keys or shapes than this architecture's.
+        FileMissingError, CorruptFileError: no such file, or a damaged one.
+        CheckpointError: other keys or shapes than this architecture's, or code where data should be.
     """
     family, _, size = arch.rpartition("-")
     if family != "spikeyolo" or size not in spikeyolo.OFFICIAL_SIZES:

@@ -1,8 +1,8 @@
 """Official checkpoints as plain tensors, without running any code from them.
 
-Authors publish whole models as PyTorch pickles, and unpickling runs whatever the file says. Here, a pickle can only name things:
-classes of the model's own packages become inert stand-ins that hold their attributes, tensors are rebuilt from the file's own
-storages, and anything else that it wants called is refused.
+Authors publish whole models as PyTorch pickles, and unpickling runs whatever the file says. Here, a pickle can only name
+things: classes of the model's own packages become inert stand-ins that hold their attributes, tensors are rebuilt from the
+file's own storages, and anything else that it wants called is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -26,7 +26,18 @@ MAX_PICKLE = 64 * 2**20
 MAX_DEPTH = 64
 
 # Packages whose classes may appear in an official checkpoint. They are never imported.
-_STAND_IN_ROOTS = {"ultralytics", "models", "utils", "yolo", "yolox", "spikingjelly", "timm", "einops", "argparse", "pathlib"}
+_STAND_IN_ROOTS = {
+    "ultralytics",
+    "models",
+    "utils",
+    "yolo",
+    "yolox",
+    "spikingjelly",
+    "timm",
+    "einops",
+    "argparse",
+    "pathlib",
+}
 _STAND_IN_PREFIXES = ("torch.nn.", "torch.optim.", "torch.cuda.amp.")
 _STORAGES = {
     "DoubleStorage": torch.float64,
@@ -45,7 +56,8 @@ _STORAGES = {
 class StandIn:
     """Takes the place of an object of a foreign class: keeps attributes and items, does nothing."""
 
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> StandIn:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Ignore whatever the file would construct it from."""
         return object.__new__(cls)
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
@@ -121,7 +133,7 @@ class _Unpickler(pickle.Unpickler):
             return _STORAGES[global_name]
         if module_name == "torch" and isinstance(getattr(torch, global_name, None), torch.dtype):
             return getattr(torch, global_name)
-        is_known = module_name.split(".")[0] in _STAND_IN_ROOTS or module_name.startswith(_STAND_IN_PREFIXES)
+        is_known = module_name.split(".", 1)[0] in _STAND_IN_ROOTS or module_name.startswith(_STAND_IN_PREFIXES)
         if is_known and global_name.isidentifier():
             return type(global_name, (StandIn,), {"__module__": "stand_in"})
         raise CheckpointError(
@@ -134,7 +146,12 @@ class _Unpickler(pickle.Unpickler):
             kind, dtype, key, _location, count = pid
         except (TypeError, ValueError):
             raise CheckpointError("the checkpoint refers to a storage in an unknown way") from None
-        if kind != "storage" or not isinstance(dtype, torch.dtype) or not str(key).isalnum() or not isinstance(count, int):
+        if (
+            kind != "storage"
+            or not isinstance(dtype, torch.dtype)
+            or not str(key).isalnum()
+            or not isinstance(count, int)
+        ):
             raise CheckpointError("the checkpoint refers to a storage in an unknown way")
         name = f"{self.root}/data/{key}"
         if name not in self.storages:

@@ -1,7 +1,7 @@
 """Official SpikeYOLO checkpoints: which of their keys is which of ours.
 
-The official model is a list of layers, ``model.1`` (stem) to ``model.26`` (head). A layer that is repeated more than once has one
-more number in its keys.
+The official model is a list of layers, ``model.1`` (stem) to ``model.26`` (head). A layer that is repeated more than once
+has one more number in its keys.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ _SEPARABLE = {
     "Conv.bn3": "separable.bn",
 }
 _ALL_CONV = _SEPARABLE | {f"conv{i}.{part}": f"conv{i}.{part}" for i in (1, 2) for part in ("conv", "bn")}
-_REP = {"body.0": "0.expand", "body.1.bn": "0.pad.bn", "body.2.0": "0.depthwise", "body.2.1": "0.project", "body.2.2": "0.bn"}
+_REP = {
+    "body.0": "0.expand",
+    "body.1.bn": "0.pad.bn",
+    "body.2.0": "0.depthwise",
+    "body.2.1": "0.project",
+    "body.2.2": "0.bn",
+}
 _CONV = (
     _SEPARABLE
     | {f"conv{i}.{theirs}": f"conv{i}.{ours}" for i in (1, 2) for theirs, ours in _REP.items()}
@@ -83,8 +89,8 @@ def module_names(size: str) -> Iterator[tuple[str, str]]:
 def convert(state: dict[str, Tensor], size: str) -> dict[str, Tensor]:
     """Rename the keys of an official state dict to those of :class:`zoo.detectors.spikeyolo.SpikeYOLO`.
 
-    The frozen weight 0..15 of the official DFL layer is checked and left out. Keys that belong to no module of this size are kept
-    under their official names, so that the caller can report them.
+    The frozen weight 0..15 of the official DFL layer is checked and left out. Keys that belong to no module of this size
+    are kept under their official names, so that the caller can report them.
 
     Raises:
         CheckpointError: the DFL weight is not 0, 1, 2, ...
