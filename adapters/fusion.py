@@ -101,21 +101,31 @@ def is_ascending(thresholds: Iterable[Array]) -> bool:
     return all(bool((low <= high).all()) for low, high in pairwise(ordered))
 
 
-def find_banks(graph: nir.NIRGraph, sources: Sources, loops: Collection[str]) -> list[Bank]:
-    """All Thresholds outside cycles, those with the same in-edges together."""
-    groups: dict[tuple[str, ...], dict[str, Array]] = defaultdict(dict)
+def find_banks(graph: nir.NIRGraph, sources: Sources, targets: Targets, excluded: Collection[str]) -> list[Bank]:
+    """All Thresholds but the excluded ones. Those with the same in-edges go together if somebody reads them together."""
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, node in graph.nodes.items():
-        if isinstance(node, nir.Threshold) and name not in loops:
-            threshold = compact(np.asarray(node.threshold, np.float64))
-            sizes = {array.shape for array in groups[tuple(sources[name])].values()}
-            if threshold.ndim and sizes - {(), threshold.shape}:
-                continue  # thresholds that vary along different axes do not go together
-            groups[tuple(sources[name])][name] = threshold
-    return [
-        Bank(levels, inputs, tuple(members[name] for name in levels))
-        for inputs, members in groups.items()
-        for levels in [_in_order(members)]
-    ]
+        if isinstance(node, nir.Threshold) and name not in excluded:
+            groups[tuple(sources[name])].append(name)
+    banks = []
+    for inputs, names in groups.items():
+        for members in _read_together(names, targets):
+            thresholds = {name: np.asarray(compact(graph.nodes[name].threshold), np.float64) for name in members}
+            levels = _in_order(thresholds)
+            banks.append(Bank(levels, inputs, tuple(thresholds[name] for name in levels)))
+    return banks
+
+
+def _read_together(names: Iterable[str], targets: Targets) -> list[list[str]]:
+    """Nodes in groups that share readers."""
+    groups: list[tuple[set[str], list[str]]] = []
+    for name in names:
+        readers, members = set(targets[name]), [name]
+        for group in [group for group in groups if group[0] & readers]:
+            groups.remove(group)
+            readers, members = readers | group[0], group[1] + members
+        groups.append((readers, members))
+    return [members for _, members in groups]
 
 
 def find_pooled(
@@ -199,7 +209,7 @@ def _soft_reset(
     outer: list[str],
     members: set[str],
 ) -> SoftReset:
-    thresholds = {name: compact(np.asarray(graph.nodes[name].threshold, np.float64)) for name in levels}
+    thresholds = {name: np.asarray(compact(graph.nodes[name].threshold), np.float64) for name in levels}
     ordered = _in_order(thresholds)
     resets = [(ordered.index(sources[name][0]), compact(graph.nodes[name].scale)) for name in reset_nodes]
     return SoftReset(

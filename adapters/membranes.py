@@ -190,4 +190,4 @@ def run_cell(cell: Cell, x: Tensor, *, with_potentials: bool) -> tuple[Tensor, T
 
 
 def _f64(value: Any) -> Array:
-    return compact(np.asarray(value, np.float64))
+    return np.asarray(compact(value), np.float64)

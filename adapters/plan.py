@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -14,7 +15,7 @@ from zoo.adapters.fusion import count_key
 from zoo.adapters.kernels import Count, Placement, Rearrangement, SoftResetCell
 from zoo.adapters.membranes import NEURONS, Framework
 from zoo.adapters.ops import LAYERS, Delay, SumPool, Threshold
-from zoo.adapters.units import BankUnit, Layer, Loop, Neuron, PoolUnit, Shift, SoftResetUnit, Unit
+from zoo.adapters.units import BankUnit, Layer, Loop, Neuron, PoolUnit, Shift, SoftResetUnit, Sum, Unit
 from zoo.errors import InvalidGraphError
 from zoo.nir_graphs.reference import SPIKING
 from zoo.nir_graphs.structure import evaluation_order, predecessors, strong_components, successors
@@ -102,14 +103,14 @@ class Planner:
         """Banks and pooled banks; a pooled bank takes its levels away from the plain ones."""
         loops = list(self.soft_resets.values())
         candidates: list[fusion.Bank | fusion.SoftReset] = [
-            *fusion.find_banks(self.graph, self.sources, self.loops),
+            *fusion.find_banks(self.graph, self.sources, self.targets, self.loops),
             *loops,
         ]
         thermometers = [group.levels for group in candidates if fusion.is_ascending(group.thresholds)]
         pools = fusion.find_pooled(self.graph, self.sources, self.targets, thermometers)
         while True:
             taken = {name for pool in pools for name in pool.levels}
-            banks = fusion.find_banks(self.graph, self.sources, self.loops | taken)
+            banks = fusion.find_banks(self.graph, self.sources, self.targets, self.loops | taken)
             groups: list[Group] = [*banks, *loops, *pools]
             counted = {group.levels for group in groups}
             kept = [pool for pool in pools if pool.below in counted]
@@ -138,7 +139,7 @@ class Planner:
             if unit is not None:
                 units.append(unit)
                 done.update(unit.makes)
-        return units
+        return share_sums(units) if self.fuse else units
 
     def _terms(self, names: list[str] | tuple[str, ...]) -> list[str]:
         """What to sum for a list of sources: whole banks in front are replaced by their counts.
@@ -204,3 +205,20 @@ class Planner:
         outside = list(dict.fromkeys(term for name in ordered for term in self.sources[name] if term not in members))
         fires = frozenset(name for name in ordered if isinstance(self.graph.nodes[name], SPIKING))
         return Loop(outside, ordered, self.sources, {name: self._op(name) for name in ordered}, fires)
+
+
+def share_sums(units: list[Unit]) -> list[Unit]:
+    """Let units that sum the very same terms sum them once."""
+    uses = Counter(tuple(unit.reads) for unit in units if unit.sums and len(unit.reads) > 1)
+    shared: list[Unit] = []
+    made: set[str] = set()
+    for unit in units:
+        terms = list(unit.reads)
+        if unit.sums and uses[tuple(terms)] > 1:
+            key = "//" + " + ".join(terms)  # no node has such a name
+            if key not in made:
+                made.add(key)
+                shared.append(Sum(terms, (key,)))
+            unit.reads = [key]
+        shared.append(unit)
+    return shared

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -84,10 +85,12 @@ class Unit:
     Attributes:
         reads: values that it takes.
         makes: values that it can make.
+        sums: whether it takes the sum of ``reads``, left to right, rather than each for itself.
     """
 
     reads: list[str]
     makes: tuple[str, ...]
+    sums: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -102,6 +105,15 @@ class Unit:
 def fold(op: nn.Module, x: Tensor) -> Tensor:
     """Run an operation without memory on all time steps at once: (T, B, ...) -> (T, B, ...)."""
     return op(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+@dataclass
+class Sum(Unit):
+    """A sum that several units take."""
+
+    def run(self, context: Context) -> None:
+        """See :class:`Unit`."""
+        context.put(self.name, context.take(self.reads, self.name))
 
 
 @dataclass
@@ -225,6 +237,7 @@ class Loop(Unit):
     sources: dict[str, list[str]]
     ops: dict[str, nn.Module]
     fires: frozenset[str]
+    sums: ClassVar[bool] = False
 
     def run(self, context: Context) -> None:
         """See :class:`Unit`."""
