@@ -16,6 +16,7 @@ from zoo.evaluation import evaluate
 from zoo.hub.integrity import check_manifest
 from zoo.nir_graphs import io
 from zoo.probes import default_images
+from zoo.training.boxes import pairwise_iou
 from zoo.verification import verify_in_each
 
 NAME = "spikeyolo-digits"
@@ -33,7 +34,8 @@ def test_it_is_listed_and_its_card_is_complete() -> None:
     assert card.licence
     assert card.data_licence
     assert card.paper is not None
-    assert card.provenance.command.startswith("zoo train")
+    assert "train(" in card.provenance.command or card.provenance.command.startswith("zoo train")
+    assert len(card.provenance.commit) == 40
     assert all(metric.source.startswith("results/") for metric in card.metrics)
     assert (card.metric("mAP50") or 0) >= 0.96
     assert (card.metric("mAP50-95") or 0) >= 0.80
@@ -83,13 +85,20 @@ def test_and_at_a_size_it_was_not_trained_on(detector: Any) -> None:
 
 @pytest.mark.parametrize("backend", ["norse", "snntorch", "reference"])
 def test_it_finds_the_digits(backend: str) -> None:
-    """At the default confidence: no digit missed, none found twice or with two classes."""
+    """At the default confidence: no digit missed, none found twice or with two classes, few taken for another."""
     test = DigitsDetection("test", length=12, seed=1)
     twin: Any = zoo.load(NAME, backend=backend)
-    expected = [sorted(test[index].labels.tolist()) for index in range(len(test))]
-    found = [sorted(twin.predict(test[index].image).detections.class_id.tolist()) for index in range(len(test))]
-    wrong = sum(one != other for one, other in zip(expected, found, strict=True))
-    assert wrong <= 1, list(zip(expected, found, strict=True))
+    digits = right = 0
+    for index in range(len(test)):
+        sample, found = test[index], twin.predict(test[index].image).detections
+        overlap = pairwise_iou(torch.from_numpy(sample.boxes)[None], torch.from_numpy(found.xyxy)[None])[0].numpy()
+        assert overlap.shape[0] == overlap.shape[1], f"canvas {index}: {len(sample.labels)} digits, {len(found)} found"
+        assert (overlap.max(1) > 0.6).all()
+        match = overlap.argmax(1)
+        assert len(set(match)) == len(match)
+        digits += len(match)
+        right += int((found.class_id[match] == sample.labels).sum())
+    assert right >= 0.95 * digits
 
 
 def test_norse_finds_what_snntorch_finds(detector: Any) -> None:
