@@ -211,8 +211,8 @@ def verify(
         write_atomically(markdown, report.to_markdown())
     if str(json) != "-":
         out.print(report.table())
-        for warning in report.warnings():
-            out.print(f"[yellow]warning:[/] {escape(warning)}")
+        for note in report.notes():
+            out.print(note, highlight=False, markup=False)
     if not report.passed:
         raise typer.Exit(1)
 

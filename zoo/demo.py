@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import rich.box
 import torch
 from PIL import Image, ImageDraw
 from rich.console import Console
@@ -175,24 +176,24 @@ def _prove(detector: Detector, out: Path, name: str, console: Console) -> bool:
             found = verify_in_each(
                 detector, BACKENDS, images=images, dtypes=[torch.float64, torch.float32], graph=graph
             )
-        for report in found:
-            console.print(summary(report))
+        console.print(summary(*found))
         reports += found
     write_reports(reports, out)
     console.print(f"   full reports: {out / 'equivalence.json'} and {out / 'equivalence.md'}", highlight=False)
     return all(report.passed for report in reports)
 
 
-def summary(report: Report) -> Table:
-    """A report's table without its less telling columns."""
-    table = Table(title=report.title(), title_justify="left", title_style="none")
-    wanted = ("inputs", "backend", "spikes", "spike IoU", "with module", "first divergence", "head error", "verdict")
-    from zoo.report import COLUMNS
-
-    for index, column in enumerate(wanted):
-        table.add_column(column, justify="left" if index < 2 else "right", overflow="fold")
-    for row in report.rows():
-        table.add_row(*(row[COLUMNS.index(column)] for column in wanted))
+def summary(exact: Report, rounded: Report) -> Table:
+    """What a float64 and a float32 report of the same comparison say, side by side."""
+    size = exact.image_size or (0, 0)
+    table = Table(title=f"{size[0]}x{size[1]} pixels", title_justify="left", title_style="bold", box=rich.box.SIMPLE)
+    for index, column in enumerate(("inputs", "backend", "spikes", "float64", "heads", "float32", "heads")):
+        table.add_column(column, justify="left" if index < 2 else "right", no_wrap=True)
+    for one, other in zip(exact.comparisons, rounded.comparisons, strict=True):
+        identical = "identical" if one.mismatches == 0 else f"{one.mismatches:,} differ"
+        iou = "identical" if other.mismatches == 0 else f"IoU {other.spike_iou:.4f}"
+        heads = [f"{error:.0e}" if error else "equal" for error in (one.head_error, other.head_error)]
+        table.add_row(one.inputs, one.backend, f"{one.expected:,}", identical, heads[0], iou, heads[1])
     return table
 
 

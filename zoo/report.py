@@ -239,17 +239,38 @@ class Report:
         return "\n".join([*lines, *(f"\nWarning: {warning}" for warning in self.warnings()), ""])
 
     def table(self) -> Table:
-        """The table for a terminal."""
+        """The most telling columns for a terminal of 80 characters; :meth:`notes` says the rest."""
+        import rich.box
         from rich.table import Table
 
-        table = Table(title=self.title(), caption=f"rule: {RULES[self.dtype]}", title_justify="left")
-        for index, column in enumerate(COLUMNS):
-            table.add_column(column, justify="left" if index < 2 else "right", overflow="fold")
+        table = Table(title=self.title(), title_justify="left", title_style="bold", box=rich.box.SIMPLE)
+        for column in TERMINAL_COLUMNS:
+            table.add_column(column, justify="left" if column in {"inputs", "backend"} else "right", no_wrap=True)
         for comparison, row in zip(self.comparisons, self.rows(), strict=True):
-            table.add_row(*row, style=None if comparison.passed(self.dtype) else "red")
+            cells = dict(zip(COLUMNS, row, strict=True)) | {"spikes": f"{comparison.expected / 1e6:.2f} M"}
+            style = None if comparison.passed(self.dtype) else "red"
+            table.add_row(*(cells[column] for column in TERMINAL_COLUMNS), style=style)
         return table
 
+    def notes(self) -> list[str]:
+        """The rule, the share of the frameworks' own cells, where sides part, and warnings: one line each."""
+        own = {c.backend: f"{c.own_cells[0]}/{c.own_cells[1]}" for c in self.comparisons if c.own_cells is not None}
+        lines = [f"rule: {RULES[self.dtype]}"]
+        if own:
+            listed = ", ".join(f"{backend} {share}" for backend, share in own.items())
+            lines.append(
+                f"neuron nodes on the framework's own cells: {listed} (a nir.Threshold has no state: no cell needed)"
+            )
+        for comparison in self.comparisons:
+            if (first := comparison.first_divergence) is not None:
+                where = f"{comparison.backend} on {comparison.inputs}"
+                lines.append(f"first divergence of {where}: node {first[0]}, step {first[1]}")
+        return [*lines, *(f"warning: {warning}" for warning in self.warnings())]
 
+
+TERMINAL_COLUMNS = (
+    "inputs", "backend", "spikes", "mismatches", "spike IoU", "with module", "head error", "verdict",
+)  # fmt: skip
 COLUMNS = (
     "inputs",
     "backend",
