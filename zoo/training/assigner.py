@@ -40,7 +40,7 @@ class TaskAlignedAssigner:
         topk: cells per object.
         alpha, beta: exponents.
         least_side: objects narrower than this many pixels are widened to it when choosing candidate cells. With the finest
-            stride, no object falls between the cells (hence borders count as inside).
+            stride, no object falls between the cells, unless it is that small and centred on their very border.
     """
 
     topk: int = 10
@@ -82,7 +82,7 @@ class TaskAlignedAssigner:
     def _inside(self, centres: Tensor, objects: Tensor) -> Tensor:
         middle = (objects[..., :2] + objects[..., 2:]) / 2
         half = (objects[..., 2:] - objects[..., :2]).clamp_min(self.least_side) / 2
-        return ((centres - middle[:, :, None]).abs() <= half[:, :, None]).all(-1)
+        return ((centres - middle[:, :, None]).abs() < half[:, :, None]).all(-1)
 
     def _best(self, alignment: Tensor, candidate: Tensor) -> Tensor:
         count = min(self.topk, alignment.shape[-1])

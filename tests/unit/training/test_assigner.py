@@ -71,8 +71,7 @@ def test_a_contested_cell_learns_the_object_it_overlaps_most() -> None:
 
 def test_a_tiny_object_between_the_centres_still_gets_a_cell() -> None:
     scores, boxes = even_predictions()
-    assert assign(scores, boxes, [[7, 9, 9, 11]], [0]).positive.any()
-    assert assign(scores, boxes, [[7, 7, 9, 9]], [0]).positive.sum() == 4  # even in the very corner of four cells
+    assert assign(scores, boxes, [[6, 9, 8, 11]], [0]).positive.any()
     assert not assign(scores, boxes, [[7, 7, 9, 9]], [0], least_side=0.0).positive.any()
 
 
@@ -119,8 +118,8 @@ def test_what_holds_for_any_predictions(seed: int, count: int, topk: int) -> Non
         centre, target = CENTRES[cell], objects[image, owners[0]]
         reach = ((target[2:] - target[:2]).clamp_min(8) / 2).tolist()
         offset = (centre - (target[2:] + target[:2]) / 2).abs().tolist()
-        assert offset[0] <= reach[0]
-        assert offset[1] <= reach[1]
+        assert offset[0] < reach[0]
+        assert offset[1] < reach[1]
         label = labels[image, owners[0]]
         assert found.scores[image, cell].argmax() == label or found.scores[image, cell].sum() == 0
         assert found.scores[image, cell, label] <= overlap[image, owners[0]].max() + 1e-6
