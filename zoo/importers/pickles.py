@@ -110,6 +110,8 @@ _CALLABLES: dict[tuple[str, str], Any] = {
     ("collections", "defaultdict"): lambda *_args: {},
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
+    ("__builtin__", "set"): set,  # as pickle protocol 2 calls it, which torch.save uses
+    ("__builtin__", "frozenset"): frozenset,
     ("torch", "Size"): tuple,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
