@@ -19,12 +19,12 @@ from zoo.errors import CheckpointError, CorruptFileError, FileMissingError, ZooE
 from zoo.importers.pickles import read_checkpoint
 
 
-def pack(path: Path, pickled: bytes, *, compress: bool = False, **members: bytes) -> Path:
+def pack(path: Path, pickled: bytes, *, compress: bool = False, storages: dict[str, bytes] | None = None) -> Path:
     """A zip file as torch.save makes it."""
     kind = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     with zipfile.ZipFile(path, "w", kind) as archive:
         archive.writestr("archive/data.pkl", pickled)
-        for name, content in members.items():
+        for name, content in (storages or {}).items():
             archive.writestr(f"archive/data/{name}", content)
     return path
 
@@ -96,7 +96,7 @@ STORAGE = _Storage("storage", torch.FloatStorage, "0", "cpu", 4)
 
 def test_a_well_formed_tensor_is_read(tmp_path: Path) -> None:
     values = torch.arange(4.0)
-    path = pack(tmp_path / "a.pt", tensor_pickle(STORAGE, 1, (3,), (1,)), **{"0": values.numpy().tobytes()})
+    path = pack(tmp_path / "a.pt", tensor_pickle(STORAGE, 1, (3,), (1,)), storages={"0": values.numpy().tobytes()})
     assert torch.equal(read_checkpoint(path)["weight"], values[1:])
 
 
@@ -117,7 +117,7 @@ def test_a_well_formed_tensor_is_read(tmp_path: Path) -> None:
 def test_tensors_cannot_reach_outside_their_storage(
     tmp_path: Path, storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
 ) -> None:
-    path = pack(tmp_path / "a.pt", tensor_pickle(storage, offset, size, stride), **{"0": bytes(16)})
+    path = pack(tmp_path / "a.pt", tensor_pickle(storage, offset, size, stride), storages={"0": bytes(16)})
     with pytest.raises(ZooError):
         read_checkpoint(path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +23,9 @@ def result(count: int = 2) -> Result:
 
 def test_detections_are_supervisions() -> None:
     found = result()
-    assert found.detections.data["class_name"].tolist() == ["dog", "cat"]
-    assert found.detections[found.detections.confidence > 0.6].class_id.tolist() == [1]
+    detections: Any = found.detections
+    assert detections.data["class_name"].tolist() == ["dog", "cat"]
+    assert detections[detections.confidence > 0.6].class_id.tolist() == [1]
     assert len(found) == 2
     assert found.boxes.xyxy.shape == (2, 4)
     assert found.boxes.cls.tolist() == [1, 0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +16,7 @@ from zoo.data.images import load_image, prepare
 from zoo.errors import CorruptFileError, FileMissingError, InvalidInputError
 
 
-def picture(height: int = 20, width: int = 30) -> np.ndarray:
+def picture(height: int = 20, width: int = 30) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -22,7 +24,14 @@ def test_every_kind_of_source_gives_the_same_pixels(tmp_path: Path) -> None:
     pixels = picture()
     Image.fromarray(pixels).save(tmp_path / "a.png")
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)
-    sources = [tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(pixels), pixels, tensor, tensor / 255]
+    sources: list[Any] = [
+        tmp_path / "a.png",
+        str(tmp_path / "a.png"),
+        Image.fromarray(pixels),
+        pixels,
+        tensor,
+        tensor / 255,
+    ]
     for source in sources:
         assert np.array_equal(load_image(source), pixels)
 
@@ -66,7 +75,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
         torch.zeros(3, 4, 4, dtype=torch.int64),
     ],
 )
-def test_wrong_arrays(source: np.ndarray) -> None:
+def test_wrong_arrays(source: Any) -> None:
     with pytest.raises(InvalidInputError):
         load_image(source)
 
