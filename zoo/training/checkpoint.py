@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,13 +78,21 @@ def load_latest(folder: Path) -> dict[str, Any] | None:
             wrong.append(f"{path.name} cannot be read ({error.strerror})")
             continue
         if hashlib.sha256(content).hexdigest() == entry.sha256:
-            return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+            return _parse(content, path)
         wrong.append(f"the SHA-256 of {path.name} is not the one in {LATEST}")
     if wrong:
         raise CheckpointError(
             f"no checkpoint in {folder} is intact: {'; '.join(wrong)}. Start the run again in another folder"
         )
     return None
+
+
+def _parse(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError:
+        raise CheckpointError(f"{path} holds more than tensors and numbers, so it is not read") from None
+    return state
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -110,7 +110,6 @@ class Run:
             image_size=config.image_size,
             class_agnostic=config.class_agnostic,
         )
-        _require_divisible(detector)
         # several times faster than the default layout for depthwise convolutions on a CPU
         self.detector: Detector = detector.to(_device(config)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decode = detector.config.decode
@@ -200,12 +199,6 @@ def _measure(detector: nn.Module, dataset: DetectionDataset) -> dict[str, float]
 
     metrics = evaluate(detector, dataset)  # type: ignore[arg-type]
     return {"mAP50": metrics.map50, "mAP50-95": metrics.map50_95}
-
-
-def _require_divisible(detector: Detector) -> None:
-    multiple = max(detector.config.decode.strides)
-    if any(side % multiple for side in detector.image_size):
-        raise ConfigError(f"image_size must be a multiple of {multiple}, got {detector.image_size[0]}")
 
 
 def _device(config: TrainConfig) -> torch.device:
