@@ -8,7 +8,8 @@ list. A value is dropped after its last reader, and what nobody needs is not com
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import nir
@@ -110,8 +111,9 @@ class TorchRunnable(nn.Module):
         context = Context(values, Counter(readers), wanted)
         for name in wanted & set(values):
             context.note(name, values[name])
-        for unit in units:
-            unit.run(context)
+        with exact_convolutions(self.device):
+            for unit in units:
+                unit.run(context)
         return {name: context.values[name] for name in self.outputs}, context
 
     def _given(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -177,7 +179,17 @@ class TorchRunnable(nn.Module):
 
 def _key(name: str) -> str:
     """A node name as a name that torch allows for a submodule: without dots, and different from torch's own attributes."""
-    return "/" + name.replace(".", "/")
+    return "/" + name.replace("%", "%25").replace("/", "%2F").replace(".", "/")
+
+
+@contextmanager
+def exact_convolutions(device: torch.device) -> Iterator[None]:
+    """Without TF32, cuDNN's default for float32 convolutions, which keeps ten bits of each weight."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
 
 
 def unsupported(graph: nir.NIRGraph, framework: Framework) -> list[str]:

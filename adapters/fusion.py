@@ -30,8 +30,8 @@ def number(value: Any) -> float | None:
 
 
 def count_key(levels: Sequence[str]) -> str:
-    """Under which the sum of a bank is kept among the values of a run. No node has such a name: it contains slashes."""
-    return f"//sum of {len(levels)}/{levels[0]}"
+    """Under which the sum of a bank is kept among the values of a run. No file has a node of such a name."""
+    return f"\0sum of {len(levels)} from {levels[0]}"
 
 
 @dataclass(frozen=True)

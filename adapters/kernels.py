@@ -32,9 +32,8 @@ class Count(Constants):
         self.levels = len(thresholds)
         self.spike = spike
         self.first = evenly_spaced(self.thresholds, dtype)
-        is_integer = self.first == 0.5
-        # the gradient with which the zoo's own integer neurons are trained
-        self.surrogate = integer_spike(self.levels) if is_integer else None
+        # an integer neuron trains with the gradient that the zoo's own have
+        self.surrogate = integer_spike(self.levels) if self.first == 0.5 and self.levels > 1 else None
 
     @property
     def thresholds(self) -> list[Tensor]:

@@ -91,8 +91,10 @@ class Dense(nn.Module):
     def __init__(self, node: Any, dtype: torch.dtype) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(np.asarray(node.weight), dtype=dtype))
-        bias = getattr(node, "bias", None)
-        self.bias = None if bias is None else nn.Parameter(torch.tensor(np.asarray(bias), dtype=dtype))
+        self.bias: nn.Parameter | None = None
+        if isinstance(node, nir.Affine):
+            bias = np.array(np.broadcast_to(node.bias, self.weight.shape[:1]))
+            self.bias = nn.Parameter(torch.tensor(bias, dtype=dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ..., I) -> (N, ..., O)."""

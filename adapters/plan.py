@@ -215,7 +215,7 @@ def share_sums(units: list[Unit]) -> list[Unit]:
     for unit in units:
         terms = list(unit.reads)
         if unit.sums and uses[tuple(terms)] > 1:
-            key = "//" + " + ".join(terms)  # no node has such a name
+            key = "\0" + " + ".join(terms)  # no file has a node of such a name
             if key not in made:
                 made.add(key)
                 shared.append(Sum(terms, (key,)))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.equivalence.graphs import Sketch, full, start
 from zoo.adapters.base import BACKENDS, get_backend
-from zoo.adapters.executor import TorchRunnable
+from zoo.adapters.executor import TorchRunnable, exact_convolutions
 from zoo.adapters.ops import compact, tensor
 from zoo.errors import InvalidInputError, MissingFrameworkError
 
@@ -146,6 +146,28 @@ def test_the_type_is_fixed_when_a_runnable_is_built() -> None:
         build(classifier(), dtype=torch.float16)
     with pytest.raises(InvalidInputError, match="dt must be positive"):
         build(classifier(), dt=-1.0)
+
+
+def test_names_of_submodules_are_unambiguous() -> None:
+    sketch = start((2, 4, 4), seed=3)
+    names = ["a.b", "a/b", "a%2Fb", "a%b", "type", "0", "keys"]
+    for name in names:
+        node = nir.Conv2d(None, sketch.weights(2, 2, 1, 1), 1, 0, 1, 1, sketch.weights(2))
+        sketch.output([sketch.add(node, ["input"], (2, 4, 4), name)], f"out {name}")
+    runnable = build(sketch)
+    for name in names:
+        weight = runnable.parameters_of(name)["weight"].detach().numpy()
+        np.testing.assert_array_equal(weight, sketch.nodes[name].weight.astype(np.float32))
+
+
+def test_tf32_is_off_on_a_gpu() -> None:
+    before = torch.backends.cudnn.allow_tf32
+    with exact_convolutions(torch.device("cuda")):
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.enabled
+    assert torch.backends.cudnn.allow_tf32 == before
+    with exact_convolutions(torch.device("cpu")):
+        assert torch.backends.cudnn.allow_tf32 == before
 
 
 def test_values_are_dropped_after_their_last_reader() -> None:
