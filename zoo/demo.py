@@ -139,7 +139,7 @@ def _compare_detections(
         for (_, one), other in list(zip(found, twins, strict=True))[:4]
     ]
     sheet = contact_sheet(
-        [captioned(pair, "snnTorch (definition)", "Norse (from the .nir alone)") for pair in pairs], 1
+        [captioned(pair, "snnTorch (definition)", "Norse (from the .nir alone)") for pair in pairs], 2
     )
     save_picture(sheet, out / "snntorch-and-norse.png")
     same = len(found) - len(differing)

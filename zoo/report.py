@@ -71,7 +71,8 @@ class Comparison:
         images: how many.
         nodes: neuron nodes in the order of the graph.
         head_errors: relative error by output node; infinite where a number is not finite.
-        own_cells: neuron nodes that ran on the framework's own cells, and neuron nodes in all; None for the definition.
+        own_cells: neurons with memory that ran on the framework's own cells, and all of them; None for the definition. A
+            ``nir.Threshold`` has no memory and counts in neither.
         module_iou: spike IoU with the definition in the same dtype; None for the definition, or where nobody fired.
         seconds: run time, recording included.
     """
@@ -254,13 +255,11 @@ class Report:
 
     def notes(self) -> list[str]:
         """The rule, the share of the frameworks' own cells, where sides part, and warnings: one line each."""
-        own = {c.backend: f"{c.own_cells[0]}/{c.own_cells[1]}" for c in self.comparisons if c.own_cells is not None}
+        own = {c.backend: f"{c.own_cells[0]} of {c.own_cells[1]}" for c in self.comparisons if c.own_cells is not None}
         lines = [f"rule: {RULES[self.dtype]}"]
         if own:
             listed = ", ".join(f"{backend} {share}" for backend, share in own.items())
-            lines.append(
-                f"neuron nodes on the framework's own cells: {listed} (a nir.Threshold has no state: no cell needed)"
-            )
+            lines.append(f"neurons with memory on the framework's own cells: {listed} (Thresholds have none)")
         for comparison in self.comparisons:
             if (first := comparison.first_divergence) is not None:
                 where = f"{comparison.backend} on {comparison.inputs}"

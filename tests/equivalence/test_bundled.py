@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.cards import CARDS, bundled
+from zoo.cards import CARDS
 from zoo.data.digits import DigitsDetection
 from zoo.evaluation import evaluate
 from zoo.hub.integrity import check_manifest
@@ -20,7 +20,6 @@ from zoo.training.boxes import pairwise_iou
 from zoo.verification import verify_in_each
 
 NAME = "spikeyolo-digits"
-pytestmark = pytest.mark.skipif(NAME not in bundled(), reason="the weights are not trained yet")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +120,6 @@ def test_the_trainable_form_is_the_same_function(detector: Any) -> None:
     detector.float()
 
 
-@pytest.mark.slow
 def test_map_on_500_held_out_canvases_equals_on_both_backends() -> None:
     test = DigitsDetection("test", length=500)
     measured = [evaluate(zoo.load(NAME, backend=name), test) for name in ("snntorch", "norse")]
