@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from zoo.errors import ConfigError, FileMissingError
 
 Side = Annotated[int, Field(ge=1, le=8192)]
+Pixels = Annotated[float, Field(gt=0, le=8192)]
+Anchors = tuple[tuple[tuple[Pixels, Pixels], ...], ...]
+"""Per scale, finest first: (width, height) of each anchor in input pixels."""
 VariantValue = bool | int | float | str
 
 
@@ -41,13 +44,15 @@ class DecodeSpec(_Strict):
     """How raw head maps become boxes; this part lies outside the NIR graph and is the same for every backend.
 
     Attributes:
-        kind: ``dfl``: distribution focal loss bins per box side, then class logits.
+        kind: ``dfl``: distribution focal loss bins per box side, then class logits. ``anchors``: per anchor x, y, w, h,
+            objectness, class logits.
         strides: input pixels per cell, finest scale first.
-        reg_max: bins per box side.
+        reg_max: bins per box side (``dfl``).
+        anchors: (width, height) in input pixels of each anchor of each scale (``anchors``).
         class_agnostic: non-maximum suppression across classes instead of within each class.
     """
 
-    kind: Literal["dfl"] = "dfl"
+    kind: Literal["dfl", "anchors"] = "dfl"
     strides: Annotated[
         tuple[Annotated[int, Field(ge=1, le=256)], ...], Field(strict=False, min_length=1, max_length=8)
     ] = (
@@ -56,7 +61,18 @@ class DecodeSpec(_Strict):
         32,
     )
     reg_max: Annotated[int, Field(ge=2, le=64)] = 16
+    anchors: Annotated[Anchors, Field(strict=False, max_length=8)] | None = None
     class_agnostic: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DecodeSpec:
+        if (self.kind == "anchors") != (self.anchors is not None):
+            raise ValueError("kind 'anchors' goes with a list of anchors, and no other kind does")
+        if self.anchors is not None:
+            counts = {len(scale) for scale in self.anchors}
+            if len(self.anchors) != len(self.strides) or len(counts) != 1 or not 1 <= min(counts) <= 32:
+                raise ValueError("anchors must hold the same number of pairs, 1 to 32, for each stride")
+        return self
 
 
 class ModelConfig(_Strict):

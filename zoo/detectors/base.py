@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zoo.config import ModelConfig
 from zoo.errors import InvalidInputError
-from zoo.layers.neurons import ILIF
+from zoo.layers.neurons import FoldedNeuron
 
 if TYPE_CHECKING:
     import nir
@@ -76,9 +76,11 @@ class DetectorBase:
 
     def decode(self, raw: Sequence[Tensor]) -> Tensor:
         """Raw head maps, finest first -> (B, 4 + classes, A): cx, cy, w, h in input pixels, then class scores in 0..1."""
-        from zoo.detectors.decoding import decode_dfl
+        from zoo.detectors.decoding import decode_anchors, decode_dfl
 
         spec = self.config.decode
+        if spec.anchors is not None:
+            return decode_anchors(raw, strides=spec.strides, anchors=spec.anchors, num_classes=self.config.num_classes)
         return decode_dfl(raw, strides=spec.strides, reg_max=spec.reg_max, num_classes=self.config.num_classes)
 
     def predict(
@@ -196,7 +198,7 @@ class Detector(DetectorBase, nn.Module):
             if fold is not None:
                 fold(merge=merge)
         for module in fused.network.modules():
-            if isinstance(module, ILIF):
+            if isinstance(module, FoldedNeuron):
                 module.freeze(dtype)
         fused.config = self.config.model_copy(update={"fused": True, "merged": merge})
         return fused.to(dtype).eval().requires_grad_(False)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from zoo.config import Anchors
+
 MAX_CANDIDATES = 30_000
 
 
@@ -48,6 +50,37 @@ def decode_dfl(raw: Sequence[Tensor], *, strides: Sequence[int], reg_max: int, n
     distance = torch.einsum("bsra,r->bsa", share, torch.arange(reg_max).to(share)) * sizes.T
     low, high = centres.T - distance[:, :2], centres.T + distance[:, 2:]
     return torch.cat([(low + high) / 2, high - low, logits.sigmoid()], 1)
+
+
+def decode_anchors(raw: Sequence[Tensor], *, strides: Sequence[int], anchors: Anchors, num_classes: int) -> Tensor:
+    r"""Boxes and scores of all anchors of all cells.
+
+    .. math::
+        c = (2\sigma(t_{xy}) - 0.5 + g)\,s, \qquad (w, h) = (2\sigma(t_{wh}))^2 \cdot \text{anchor}
+
+    with the cell's index g and the stride s; a class score is objectness times class probability. This is the box of YOLOv5,
+    which EMS-YOLO uses.
+
+    Args:
+        raw: head maps (B, anchors * (5 + num_classes), H/s, W/s), finest first.
+        strides: s of each map.
+        anchors: (width, height) in pixels, per scale.
+        num_classes: class logits per anchor.
+
+    Returns:
+        (B, 4 + num_classes, A): cx, cy, w, h in input pixels, then class scores in 0..1; scales one after the other, within
+        each anchor by anchor, row by row.
+    """
+    parts = []
+    for level, stride, pairs in zip(raw, strides, anchors, strict=True):
+        centres, _ = cell_centres([(level.shape[-2], level.shape[-1])], [1])
+        cells = centres.to(level).T - 0.5  # (2, A)
+        values = level.unflatten(1, (len(pairs), 5 + num_classes)).flatten(3).sigmoid()  # (B, anchors, 5 + classes, A)
+        centre = (values[:, :, :2] * 2 - 0.5 + cells) * stride
+        size = (values[:, :, 2:4] * 2).square() * torch.tensor(pairs).to(level)[:, :, None]
+        part = torch.cat([centre, size, values[:, :, 4:5] * values[:, :, 5:]], 2)
+        parts.append(part.transpose(1, 2).flatten(2))
+    return torch.cat(parts, 2)
 
 
 def _overlap(box: Tensor, others: Tensor) -> Tensor:

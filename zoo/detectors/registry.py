@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from zoo.config import DecodeSpec, InputSpec, ModelConfig, make_config
-from zoo.detectors import spikeyolo
+from zoo.detectors import ems_yolo, spikeyolo
 from zoo.detectors.base import Detector
 from zoo.errors import ConfigError, UnknownModelError
 
@@ -23,6 +23,7 @@ class Family:
         sizes: what may follow, for example ``n`` in ``spikeyolo-n``.
         network: called as ``network(size, num_classes=..., time_steps=..., levels=..., **variant)``.
         input_spec, decode_spec: called with the size.
+        time_steps, levels: T and D where the caller gives none.
     """
 
     def __init__(
@@ -32,12 +33,17 @@ class Family:
         network: Callable[..., nn.Module],
         input_spec: Callable[[str], InputSpec],
         decode_spec: Callable[[str], DecodeSpec],
+        *,
+        time_steps: int = 1,
+        levels: int = 1,
     ) -> None:
         self.name = name
         self.sizes = tuple(sizes)
         self.network = network
         self.input_spec = input_spec
         self.decode_spec = decode_spec
+        self.time_steps = time_steps
+        self.levels = levels
 
     def variants(self) -> set[str]:
         """Keyword arguments that a caller may set besides the common ones."""
@@ -51,7 +57,16 @@ FAMILIES = {
         spikeyolo.SpikeYOLO,
         spikeyolo.input_spec,
         spikeyolo.decode_spec,
-    )
+        levels=4,
+    ),
+    "ems-yolo": Family(
+        "ems-yolo",
+        tuple(ems_yolo.SIZES),
+        ems_yolo.EMSYOLO,
+        ems_yolo.input_spec,
+        ems_yolo.decode_spec,
+        time_steps=4,
+    ),
 }
 
 
@@ -86,8 +101,8 @@ def create(
     Args:
         arch: for example ``spikeyolo-n``; see :func:`architectures`.
         num_classes: number of classes.
-        time_steps: T; by default 1.
-        levels: D of integer neurons; by default 4.
+        time_steps: T; by default the architecture's own.
+        levels: D of integer neurons; by default the architecture's own.
         class_names: by default ``class 0``, ``class 1``, ...
         image_size: (height, width) in pixels to which pictures are resized; by default the architecture's own.
         class_agnostic: suppress overlapping boxes across classes in ``predict``.
@@ -113,8 +128,8 @@ def create(
     config = make_config(
         arch=arch,
         class_names=tuple(class_names),
-        time_steps=1 if time_steps is None else time_steps,
-        levels=4 if levels is None else levels,
+        time_steps=family.time_steps if time_steps is None else time_steps,
+        levels=family.levels if levels is None else levels,
         variant=variant,
         input=spec,
         decode=family.decode_spec(size).model_dump() | {"class_agnostic": class_agnostic},
@@ -133,7 +148,10 @@ def from_config(config: ModelConfig) -> Detector:
     if any(side % multiple for side in config.input.image_size):
         raise ConfigError(f"image_size must consist of multiples of {multiple}, got {config.input.image_size}")
     made = family.decode_spec(size)
-    fits = (config.decode.kind, config.decode.strides, config.decode.reg_max) == (made.kind, made.strides, made.reg_max)
+    shapes = [
+        (spec.kind, spec.strides, spec.reg_max, spec.anchors and len(spec.anchors[0])) for spec in (config.decode, made)
+    ]
+    fits = shapes[0] == shapes[1]
     if not fits or config.input.channels != family.input_spec(size).channels:
         raise ConfigError(
             f"{config.arch} has {made.kind} heads of strides {made.strides} and {made.reg_max} bins, and "

@@ -5,9 +5,13 @@ Folding is done in float64 and rounded once by the caller. ``fuse`` returns plai
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+NormFactory = Callable[[int], nn.BatchNorm2d]
 
 BN_EPS = 1e-3  # every batch norm of SpikeYOLO; not stored in checkpoints
 BN_MOMENTUM = 0.03
@@ -16,6 +20,17 @@ BN_MOMENTUM = 0.03
 def batch_norm(channels: int) -> nn.BatchNorm2d:
     """Batch norm with SpikeYOLO's constants."""
     return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+
+
+def threshold_norm(channels: int, *, gain: float = 1.0) -> nn.BatchNorm2d:
+    """Threshold-dependent batch norm (tdBN): batch norm over time steps, batch and space whose scale starts at ``gain``.
+
+    The folded layout (T*B, C, H, W) makes the ordinary batch norm take its statistics over all time steps at once. Source:
+    Zheng et al., "Going Deeper With Directly-Trained Larger Spiking Neural Networks", AAAI 2021, eq. 7-9.
+    """
+    norm = nn.BatchNorm2d(channels)
+    nn.init.constant_(norm.weight, gain)
+    return norm
 
 
 def affine_of(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -64,6 +79,7 @@ class ConvBN(nn.Module):
         in_channels, out_channels, kernel_size, stride, groups: of the convolution.
         padding: zero padding; by default half the kernel, which keeps the size at stride 1.
         bias: whether the convolution has a bias of its own, as SpikeYOLO's down-sampling has.
+        norm: makes the batch norm for so many channels.
     """
 
     def __init__(
@@ -76,11 +92,12 @@ class ConvBN(nn.Module):
         padding: int | None = None,
         groups: int = 1,
         bias: bool = False,
+        norm: NormFactory = batch_norm,
     ) -> None:
         super().__init__()
         padding = kernel_size // 2 if padding is None else padding
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias)
-        self.bn = batch_norm(out_channels)
+        self.bn = norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, I, H, W) -> (N, O, H', W')."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from zoo.layers.blocks import NeuronFactory, SpikeConv
+from zoo.layers.neurons import FoldedNeuron
 
 
 class SpikeConvNoBN(nn.Module):
     """Neuron, then a 1x1 convolution with bias: the last layer of a head branch. (N, I, H, W) -> (N, O, H, W)."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, neuron: NeuronFactory) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, neuron: Callable[[], FoldedNeuron]) -> None:
         super().__init__()
         self.neuron = neuron()
         self.conv = nn.Conv2d(in_channels, out_channels, 1)
@@ -71,3 +72,40 @@ class SpikeDetect(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Feature maps, finest first -> raw head maps, finest first."""
         return [torch.cat([box(x), cls(x)], dim=1) for x, box, cls in zip(features, self.box, self.cls, strict=True)]
+
+
+class AnchorDetect(nn.Module):
+    """Anchor-based head of EMS-YOLO (the head of YOLOv3) with a neuron in front: one 1x1 convolution per scale.
+
+    Per scale: (N, C_i, H_i, W_i) -> (N, anchors * (5 + num_classes), H_i, W_i); per anchor x, y, w, h, objectness, then class
+    logits.
+
+    Args:
+        num_classes: number of classes.
+        channels: C_i of each scale, finest first.
+        strides: input pixels per cell of each scale; only used for the initial biases.
+        anchors_per_cell: anchors at each cell.
+        neuron: makes each neuron.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        channels: Sequence[int],
+        *,
+        strides: Sequence[int],
+        anchors_per_cell: int,
+        neuron: Callable[[], FoldedNeuron],
+    ) -> None:
+        super().__init__()
+        outputs = anchors_per_cell * (5 + num_classes)
+        self.scales = nn.ModuleList(SpikeConvNoBN(c, outputs, neuron=neuron) for c in channels)
+        for scale, stride in zip(self.scales, strides, strict=True):
+            bias = scale.conv.bias.data.view(anchors_per_cell, -1)  # type: ignore[union-attr, operator]
+            bias[:, :4] = 0
+            bias[:, 4] = math.log(8 / (640 / stride) ** 2)  # a prior of 8 objects in 640 x 640 pixels
+            bias[:, 5:] = math.log(0.6 / max(num_classes - 1, 1))
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Feature maps, finest first -> raw head maps, finest first."""
+        return [scale(x) for x, scale in zip(features, self.scales, strict=True)]

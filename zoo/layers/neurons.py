@@ -13,13 +13,13 @@ from snntorch import SpikingNeuron
 from torch import Tensor
 
 from zoo.errors import InvalidInputError
-from zoo.layers.surrogates import SpikeFunction, integer_spike
+from zoo.layers.surrogates import SpikeFunction, integer_spike, rectangle
 
 Rounding = Literal["strict", "half_even"]
 
 
 class FoldedNeuron(SpikingNeuron):
-    """Base of the zoo's neurons.
+    """Base of the zoo's neurons: 0..``levels`` spikes per step, one per exceeded number of ``thresholds``.
 
     snnTorch keeps every neuron alive in ``SpikingNeuron.instances`` and adds bookkeeping buffers to the state dict. Models
     that are created, fused and thrown away would leak, and checkpoints would carry constants, so both are undone here.
@@ -29,6 +29,9 @@ class FoldedNeuron(SpikingNeuron):
         **kwargs: passed to :class:`snntorch.SpikingNeuron`.
     """
 
+    thresholds: Tensor
+    levels: int
+
     def __init__(self, *, time_steps: int, **kwargs: Any) -> None:
         if time_steps < 1:
             raise InvalidInputError(f"time_steps must be at least 1, got {time_steps}")
@@ -37,6 +40,13 @@ class FoldedNeuron(SpikingNeuron):
         for name, buffer in list(self.named_buffers(recurse=False)):
             self.register_buffer(name, buffer, persistent=False)
         self.time_steps = time_steps
+
+    def freeze(self, dtype: torch.dtype) -> None:
+        """Compare with stored thresholds from now on, the very numbers of ``dtype`` that an exported graph holds.
+
+        They become part of the state dict, so that quantisation can shift them per layer.
+        """
+        raise NotImplementedError
 
     def unfold(self, folded: Tensor) -> Tensor:
         """(T*B, ...) -> (T, B, ...)."""
@@ -65,8 +75,6 @@ class ILIF(FoldedNeuron):
             ``half_even`` is the published code (ties to 0, 2, 2, 4). :meth:`freeze` turns either into stored thresholds.
     """
 
-    thresholds: Tensor
-
     def __init__(
         self, levels: int = 4, *, time_steps: int = 1, decay: float = 0.25, rounding: Rounding = "strict"
     ) -> None:
@@ -85,10 +93,9 @@ class ILIF(FoldedNeuron):
         return torch.arange(1, self.levels + 1, dtype=torch.float64).sub_(0.5).to(dtype)
 
     def freeze(self, dtype: torch.dtype) -> None:
-        """Compare with stored thresholds from now on: the very numbers that an exported graph holds.
+        """See :class:`FoldedNeuron`.
 
-        Half-even ties that round up become the next lower number of ``dtype`` with a strict comparison. The thresholds
-        become part of the state dict, so that quantisation can shift them per layer.
+        Half-even ties that round up become the next lower number of ``dtype`` with a strict comparison.
         """
         thresholds = self._midpoints(dtype)
         if self.rounding == "half_even":
@@ -123,3 +130,48 @@ class ILIF(FoldedNeuron):
     def extra_repr(self) -> str:
         """Shown by ``print(detector)``."""
         return f"levels={self.levels}, time_steps={self.time_steps}, decay={self.decay}, rounding={self.rounding!r}"
+
+
+class LIF(FoldedNeuron):
+    r"""Leaky integrate-and-fire neuron with a hard reset: ``nir.LIF`` with r = 1, v_leak = v_reset = 0, step by step.
+
+    .. math::
+        v_t &= v'_{t-1} + k\,\bigl((0 - v'_{t-1}) + x_t\bigr), \qquad k = 1 - \beta, \quad v'_0 = 0 \\
+        z_t &= [v_t > \theta], \qquad v'_t = v_t\,(1 - z_t)
+
+    The input is scaled by k, as NIR defines it; EMS-YOLO's published neuron leaves it as it is, which is the same up to a
+    factor in the weights before. The reset is detached from the gradient. Source: Su et al., ICCV 2023, eq. 1-3.
+
+    Args:
+        time_steps: T.
+        decay: beta, in 0..1 without 1.
+        threshold: theta.
+    """
+
+    levels = 1
+
+    def __init__(self, *, time_steps: int, decay: float = 0.5, threshold: float = 0.5) -> None:
+        if not 0 <= decay < 1:
+            raise InvalidInputError(f"decay must lie in 0..1 and be less than 1, got {decay}")
+        super().__init__(time_steps=time_steps, threshold=threshold, spike_grad=rectangle(), reset_mechanism="zero")
+        self.decay = decay
+        self.register_buffer("thresholds", torch.tensor([threshold], dtype=torch.get_default_dtype()), persistent=False)
+
+    def freeze(self, dtype: torch.dtype) -> None:
+        """See :class:`FoldedNeuron`."""
+        self.register_buffer("thresholds", self.thresholds.to(dtype), persistent=True)
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Input current (T*B, C, H, W) -> spikes 0 or 1 (T*B, C, H, W)."""
+        gain = 1 - self.decay
+        mem: Tensor | None = None
+        spikes = []
+        for step in self.unfold(current):
+            mem = gain * step if mem is None else mem + gain * (step - mem)
+            spikes.append(self.spike_grad(mem - self.thresholds.to(mem.dtype)))
+            mem = mem * (1 - spikes[-1].detach())
+        return torch.cat(spikes)
+
+    def extra_repr(self) -> str:
+        """Shown by ``print(detector)``."""
+        return f"time_steps={self.time_steps}, decay={self.decay}, threshold={self.thresholds.item():.8g}"

@@ -51,3 +51,40 @@ def integer_spike(levels: int, *, half_even: bool = False) -> SpikeFunction:
         return _IntegerSpike.apply(potential, levels, half_even)
 
     return inner
+
+
+class _BinarySpike(torch.autograd.Function):
+    """Forward: [x > 0]. Backward: a rectangle of area 1 around 0."""
+
+    @staticmethod
+    def forward(ctx: Any, excess: Tensor, width: float) -> Tensor:
+        ctx.save_for_backward(excess)
+        ctx.width = width
+        return (excess > 0).to(excess.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (excess,) = ctx.saved_tensors
+        half = ctx.width / 2
+        return torch.ops.aten.hardtanh_backward(grad_outputs[0], excess, -half, half) / ctx.width, None
+
+
+def rectangle(width: float = 1.0) -> SpikeFunction:
+    r"""Binary spike with a rectangular surrogate gradient.
+
+    .. math::
+        z = [x > 0], \qquad \frac{\partial z}{\partial x} := \frac1w \Bigl[|x| < \frac w2\Bigr]
+
+    Source: Wu et al., "Spatio-Temporal Backpropagation", Frontiers in Neuroscience 2018, eq. 24; EMS-YOLO uses w = 1.
+
+    Args:
+        width: w.
+
+    Returns:
+        A function from potential minus threshold, of any shape, to 0 or 1 in the same dtype.
+    """
+
+    def inner(excess: Tensor) -> Tensor:
+        return _BinarySpike.apply(excess, width)
+
+    return inner

@@ -20,7 +20,7 @@ class TrainConfig(BaseModel):
         arch: architecture, for example ``spikeyolo-pico``.
         data: ``digits`` or a folder in COCO layout.
         train_length: pictures of a generated set; the first so many of a folder.
-        time_steps, levels: T and D.
+        time_steps, levels: T and D; by default the architecture's own.
         image_size: side of the pictures in pixels; by default the architecture's own.
         class_agnostic: suppress overlapping boxes across classes when predicting.
         steps: optimiser steps.
@@ -31,7 +31,7 @@ class TrainConfig(BaseModel):
         weight_decay: on convolution weights only.
         clip: largest gradient norm.
         ema_decay: of the averaged weights that are kept.
-        box_gain, class_gain, dfl_gain: weights of the loss parts.
+        box_gain, class_gain, dfl_gain, objectness_gain: weights of the loss parts; by default those of the head's recipe.
         seed: of weights, order of pictures, generated pictures and everything else.
         checkpoint_every: steps between checkpoints.
         keep: checkpoints kept.
@@ -48,8 +48,8 @@ class TrainConfig(BaseModel):
     arch: Annotated[str, Field(min_length=1, max_length=64)]
     data: Annotated[str, Field(min_length=1)] = "digits"
     train_length: Count = 30_000
-    time_steps: Annotated[int, Field(ge=1, le=10_000)] = 1
-    levels: Annotated[int, Field(ge=1, le=255)] = 4
+    time_steps: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    levels: Annotated[int, Field(ge=1, le=255)] | None = None
     image_size: Annotated[int, Field(ge=1, le=8192)] | None = None
     class_agnostic: bool = False
     steps: Count = 6_000
@@ -60,9 +60,10 @@ class TrainConfig(BaseModel):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     clip: Positive = 10.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
-    box_gain: Positive = 7.5
-    class_gain: Positive = 0.5
-    dfl_gain: Positive = 1.5
+    box_gain: Positive | None = None
+    class_gain: Positive | None = None
+    dfl_gain: Positive | None = None
+    objectness_gain: Positive | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     checkpoint_every: Count = 500
     keep: Annotated[int, Field(ge=1, le=1000)] = 2

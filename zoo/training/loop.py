@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.config import ModelConfig
 from zoo.data import open_dataset
 from zoo.data.sample import DetectionDataset
 from zoo.detectors.base import Detector
 from zoo.detectors.registry import create
 from zoo.errors import CheckpointError, ConfigError, TrainingError
 from zoo.progress import Progress, progress_bar
+from zoo.training.anchor_loss import AnchorLoss
 from zoo.training.batches import Batches
 from zoo.training.config import TrainConfig
 from zoo.training.folder import METRICS, VALIDATION, RunFolder, claim
@@ -83,7 +85,7 @@ def _loop(run: Run, folder: RunFolder, last: int, validation: DetectionDataset |
             folder.log(VALIDATION, {"step": run.step, "seconds": seconds, **_measure(run.averaged.model, validation)})
         if run.step % config.checkpoint_every == 0 or run.step == config.steps:
             folder.save(run.step, run.state())
-        bar.advance(f"box {values['box']:.2f} cls {values['cls']:.2f} dfl {values['dfl']:.2f}")
+        bar.advance(" ".join(f"{name} {values[name]:.2f}" for name in ("box", "cls", "dfl", "obj") if name in values))
 
 
 class Run:
@@ -112,15 +114,7 @@ class Run:
         )
         # several times faster than the default layout for depthwise convolutions on a CPU
         self.detector: Detector = detector.to(_device(config)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        decode = detector.config.decode
-        self.loss = DetectionLoss(
-            decode.strides,
-            decode.reg_max,
-            detector.config.num_classes,
-            config.box_gain,
-            config.class_gain,
-            config.dfl_gain,
-        )
+        self.loss = make_loss(detector.config, config)
         self.batches = Batches(dataset, detector.config.input, batch_size=config.batch_size, seed=config.seed)
         self.averaged = AveragedModel(self.detector, config.ema_decay)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.detector, config.weight_decay), lr=config.lr)
@@ -185,6 +179,26 @@ class Run:
             self.step = state["step"]
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint was written by another version of the zoo: {error}") from None
+
+
+def make_loss(model: ModelConfig, config: TrainConfig) -> DetectionLoss | AnchorLoss:
+    """The loss that goes with a head.
+
+    Raises:
+        ConfigError: a gain for a part that this head's loss does not have.
+    """
+    decode = model.decode
+    gains = {
+        name: gain
+        for name in ("box_gain", "class_gain", "dfl_gain", "objectness_gain")
+        if (gain := getattr(config, name)) is not None
+    }
+    foreign = gains.keys() & ({"objectness_gain"} if decode.anchors is None else {"dfl_gain"})
+    if foreign:
+        raise ConfigError(f"the loss of {config.arch} has no {', '.join(sorted(foreign))}")
+    if decode.anchors is None:
+        return DetectionLoss(decode.strides, decode.reg_max, model.num_classes, **gains)
+    return AnchorLoss(decode.strides, decode.anchors, model.num_classes, **gains)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

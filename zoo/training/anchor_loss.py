@@ -1,0 +1,130 @@
+"""The detection loss of anchor-based heads: complete IoU for boxes, cross entropy for objectness and classes.
+
+This is the recipe of the YOLOv3 to v5 line that EMS-YOLO trains with: an object is learned by every anchor of a similar shape,
+in the cell of its centre and in the two neighbouring cells nearest to the centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.config import Anchors
+from zoo.training.boxes import complete_iou
+from zoo.training.losses import Targets
+
+SHAPE_RATIO = 4.0
+"""An anchor fits an object whose sides are at most so many times longer or shorter."""
+FINE_BALANCE, COARSE_BALANCE = 4.0, 1.0
+"""Weights of the objectness loss; there are four times as many cells on a scale as on the next."""
+
+
+@dataclass(frozen=True)
+class Matches:
+    """P pairs of an object with a cell and an anchor of one scale.
+
+    Attributes:
+        image, anchor, row, column: where, each (P,).
+        boxes: (P, 4) centre x, y relative to the cell's corner and width, height, in cells.
+        labels: (P,).
+    """
+
+    image: Tensor
+    anchor: Tensor
+    row: Tensor
+    column: Tensor
+    boxes: Tensor
+    labels: Tensor
+
+
+def match(targets: Targets, anchors: Tensor, stride: int, size: tuple[int, int]) -> Matches:
+    """Which cells and anchors of a scale learn which objects.
+
+    Args:
+        targets: objects in pixels.
+        anchors: (A, 2) width and height in pixels.
+        stride: pixels per cell.
+        size: (rows, columns) of the scale.
+    """
+    image, index = targets.valid.nonzero(as_tuple=True)
+    corners, labels = targets.boxes[image, index] / stride, targets.labels[image, index]
+    centre, side = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    ratio = side[:, None] / (anchors / stride)
+    fits = torch.maximum(ratio, 1 / ratio).amax(2) < SHAPE_RATIO
+    objects, anchor = fits.nonzero(as_tuple=True)
+    home = centre.floor()
+    within = centre - home
+    steps = torch.where(within < 0.5, -1.0, 1.0)  # towards the nearer neighbour, per axis
+    zero = torch.zeros_like(steps)
+    shifts = torch.stack([zero, steps * steps.new_tensor([1, 0]), steps * steps.new_tensor([0, 1])], 1)  # (N, 3, 2)
+    cells = (home[:, None] + shifts)[objects]
+    limit = cells.new_tensor([size[1], size[0]])
+    inside = ((cells >= 0) & (cells < limit)).all(2)
+    pair, which = inside.nonzero(as_tuple=True)
+    chosen, cell = objects[pair], cells[pair, which]
+    boxes = torch.cat([centre[chosen] - cell, side[chosen]], 1)
+    column, row = cell.long().unbind(1)
+    return Matches(image[chosen], anchor[pair], row, column, boxes, labels[chosen])
+
+
+@dataclass
+class AnchorLoss:
+    """Weighted sum of the three parts, for raw head maps that are averaged over T already.
+
+    Attributes:
+        strides, anchors, num_classes: of the head.
+        box_gain, class_gain, objectness_gain: weights of the parts.
+    """
+
+    strides: Sequence[int]
+    anchors: Anchors
+    num_classes: int
+    box_gain: float = 0.05
+    class_gain: float = 0.5
+    objectness_gain: float = 1.0
+
+    def __call__(self, raw: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
+        """Raw maps (B, A * (5 + classes), H/s, W/s) and objects -> the parts ``box``, ``cls``, ``obj``, each weighted."""
+        parts = [torch.stack(self._scale(index, level, targets)) for index, level in enumerate(raw)]
+        box, classes, objectness = torch.stack(parts).sum(0)
+        return {
+            "box": self.box_gain * box,
+            "cls": self.class_gain * classes,
+            "obj": self.objectness_gain * objectness,
+        }
+
+    def _scale(self, index: int, raw: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
+        """Box, class and objectness loss of one scale."""
+        anchors = torch.tensor(self.anchors[index]).to(raw)
+        maps = raw.unflatten(1, (len(anchors), 5 + self.num_classes)).permute(
+            0, 1, 3, 4, 2
+        )  # (B, A, H, W, 5 + classes)
+        found = match(targets, anchors, self.strides[index], (raw.shape[-2], raw.shape[-1]))
+        wanted = torch.zeros_like(maps[..., 4])
+        values = maps[found.image, found.anchor, found.row, found.column]
+        box = classes = values.sum() * 0
+        if len(values):
+            centre = values[:, :2].sigmoid() * 2 - 0.5
+            side = (values[:, 2:4].sigmoid() * 2).square() * anchors[found.anchor] / self.strides[index]
+            overlap = complete_iou(_corners(torch.cat([centre, side], 1)), _corners(found.boxes))
+            box = (1 - overlap).mean()
+            place = (found.image, found.anchor, found.row, found.column)
+            # where several objects claim an anchor, the best overlap counts
+            flat = torch.tensor(0).to(place[0])
+            for axis, part in enumerate(place):
+                flat = flat * wanted.shape[axis] + part
+            wanted.view(-1).scatter_reduce_(0, flat, overlap.detach().clamp_min(0), "amax")
+            classes = F.binary_cross_entropy_with_logits(
+                values[:, 5:], F.one_hot(found.labels, self.num_classes).to(values)
+            )
+        balance = FINE_BALANCE if index == 0 else COARSE_BALANCE
+        return box, classes, balance * F.binary_cross_entropy_with_logits(maps[..., 4], wanted)
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    """(P, 4) centre and size -> x1, y1, x2, y2."""
+    return torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
