@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from zoo.errors import ExportError
-from zoo.layers.neurons import ILIF
+from zoo.layers.neurons import ILIF, LIF
 from zoo.layers.pooling import SpikeMaxPool2d
 from zoo.nir_graphs.rules_conv import convolution, upsample
-from zoo.nir_graphs.rules_spiking import integer_neuron, max_pool
+from zoo.nir_graphs.rules_spiking import average_pool, hard_reset_neuron, integer_neuron, max_pool
 from zoo.nir_graphs.values import Builder, Refusal, Value
 
 ModuleRule = Callable[[Builder, Any, str, Value], Value]
@@ -54,8 +54,10 @@ def cat(_builder: Builder, _name: str, tensors: Sequence[object], dim: int = 0) 
 MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.Conv2d: convolution,
     ILIF: integer_neuron,
+    LIF: hard_reset_neuron,
     SpikeMaxPool2d: max_pool,
     nn.MaxPool2d: max_pool,
+    nn.AvgPool2d: average_pool,
     nn.Upsample: upsample,
     nn.Identity: identity,
     nn.BatchNorm2d: batch_norm,

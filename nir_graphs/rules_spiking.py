@@ -6,7 +6,7 @@ import nir
 import numpy as np
 from torch import nn
 
-from zoo.layers.neurons import ILIF
+from zoo.layers.neurons import ILIF, LIF, FoldedNeuron
 from zoo.nir_graphs.rules_conv import pair, stored
 from zoo.nir_graphs.values import Array, Builder, Refusal, Segment, Value, constant, sliding_size
 
@@ -35,13 +35,39 @@ def _thresholds(builder: Builder, module: ILIF) -> Array:
     if (np.diff(thresholds) < 0).any():
         raise Refusal(f"its thresholds do not ascend: {thresholds.tolist()}")
     if module.time_steps > 1:
-        if builder.time_steps not in {None, module.time_steps}:
-            raise Refusal(f"it runs {module.time_steps} time steps in a network of {builder.time_steps}")
-        builder.time_steps = module.time_steps
+        _agree_on_time_steps(builder, module)
     if module.reset_amount != 1.0:
         # u - 1 - 1 = u - 2 in every floating-point type, as the thresholds lie above it; this is not so for other amounts
         raise Refusal(f"only the reset by 1 per level has an exact form, not by {module.reset_amount}")
     return thresholds
+
+
+def _agree_on_time_steps(builder: Builder, module: FoldedNeuron) -> None:
+    if builder.time_steps not in {None, module.time_steps}:
+        raise Refusal(f"it runs {module.time_steps} time steps in a network of {builder.time_steps}")
+    builder.time_steps = module.time_steps
+
+
+def hard_reset_neuron(builder: Builder, module: LIF, name: str, value: Value) -> Value:
+    """LIF with a hard reset: ``nir.LIF``, with tau in float64 so that dt / tau is the module's own gain."""
+    gain = 1 - module.decay
+    tau = 1 / gain
+    if 1 / tau != gain:
+        raise Refusal(f"no tau in float64 gives its decay {module.decay} back; use one whose complement has few bits")
+    _agree_on_time_steps(builder, module)
+    out = []
+    for inner, segment in value.named(name):
+        zero, one = constant(0.0, segment.shape), constant(1.0, segment.shape)
+        node = nir.LIF(
+            tau=np.broadcast_to(np.float64(tau), segment.shape),
+            r=one,
+            v_leak=zero,
+            v_threshold=constant(stored(module.thresholds)[0], segment.shape),
+            v_reset=zero,  # its default would be allocated densely
+        )
+        out.append(Segment((builder.add(inner, node, segment.nodes),), segment.shape, is_thermometer=True))
+    builder.neurons[name] = [list(segment.nodes) for segment in out]
+    return Value(tuple(out))
 
 
 def _levels(builder: Builder, name: str, thresholds: Array, segment: Segment) -> tuple[str, ...]:
@@ -64,6 +90,22 @@ def _soft_reset_loop(builder: Builder, name: str, module: ILIF, thresholds: Arra
     decay = builder.add(f"{name}.decay", nir.Scale(constant(module.decay, shape)), [delay])
     builder.edges.append((decay, potential.nodes[0]))  # feedback comes last in the sum
     return levels
+
+
+def average_pool(builder: Builder, module: nn.AvgPool2d, name: str, value: Value) -> Value:
+    """``nir.AvgPool2d``, whose padding counts as in PyTorch's default."""
+    if module.ceil_mode or not module.count_include_pad or module.divisor_override is not None:
+        raise Refusal("NIR's average pool has no ceil_mode and no divisor of its own, and it counts its padding")
+    kernel, stride, padding = pair(module.kernel_size), pair(module.stride), pair(module.padding)
+    size = sliding_size(value.size, kernel, stride, padding)
+    out = []
+    for inner, segment in value.named(name):
+        shape = (segment.shape[0], *size)
+        pool = nir.AvgPool2d(np.array(kernel), np.array(stride), np.array(padding))
+        pool.input_type = {"input": np.array(segment.shape)}
+        pool.output_type = {"output": np.array(shape)}
+        out.append(Segment((builder.add(inner, pool, segment.nodes),), shape))
+    return Value(tuple(out))
 
 
 def max_pool(builder: Builder, module: nn.MaxPool2d, name: str, value: Value) -> Value:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zoo.detectors.base import Detector
 from zoo.errors import InvalidInputError
-from zoo.layers.neurons import ILIF
+from zoo.layers.neurons import FoldedNeuron
 from zoo.nir_graphs import metadata
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ class ModuleRunner:
         self.steps = detector.time_steps
         self.info = metadata.get(graph)
         self.owners = {node: name for name, groups in self.info.neurons.items() for nodes in groups for node in nodes}
-        self.channels = {node: graph.nodes[node].threshold.shape[0] for node in self.owners}
-        neurons = {name for name, module in self.network.named_modules() if isinstance(module, ILIF)}
+        self.channels = {node: _threshold(graph.nodes[node]).shape[0] for node in self.owners}
+        neurons = {name for name, module in self.network.named_modules() if isinstance(module, FoldedNeuron)}
         if neurons != set(self.info.neurons):
             odd = sorted(neurons ^ set(self.info.neurons))
             raise InvalidInputError(f"graph and detector do not have the same neurons, see {', '.join(odd[:3])}")
@@ -122,6 +122,11 @@ class ModuleRunner:
             stop = start + self.channels[nodes[0]]
             yield from ((node, count[:, :, start:stop] >= level) for level, node in enumerate(nodes, start=1))
             start = stop
+
+
+def _threshold(node: Any) -> Array:
+    array: Array = node.threshold if hasattr(node, "threshold") else node.v_threshold
+    return array
 
 
 class GraphRunner:
