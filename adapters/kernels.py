@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from zoo.adapters.fusion import SoftReset
 from zoo.adapters.ops import Array, Constants, Convolution, Spike, fire
+from zoo.layers.counting import count_exceeded, evenly_spaced
 from zoo.layers.surrogates import integer_spike
 
 
@@ -31,9 +32,13 @@ class Count(Constants):
             self.constant(f"threshold{index}", threshold, dtype)
         self.levels = len(thresholds)
         self.spike = spike
-        self.first = evenly_spaced(self.thresholds, dtype)
-        # an integer neuron trains with the gradient that the zoo's own have
-        self.surrogate = integer_spike(self.levels) if self.first == 0.5 and self.levels > 1 else None
+        first = evenly_spaced(self.thresholds, dtype)
+        self.is_even = first is not None
+        if first is not None:
+            self.register_buffer("first", first, persistent=False)
+        # an integer neuron trains with the gradient that the zoo's own have; quantised ones have shifted thresholds
+        self.is_integer = first is not None and self.levels > 1 and bool((first == 0.5).all())
+        self.surrogate = integer_spike(self.levels) if self.is_integer else None
 
     @property
     def thresholds(self) -> list[Tensor]:
@@ -48,34 +53,10 @@ class Count(Constants):
         """Number of thresholds below x, in the type of x."""
         if torch.is_grad_enabled() and x.requires_grad:
             return self.surrogate(x) if self.surrogate else self._summed(x)
-        if self.levels == 1:
-            return self.level(x, 0)
-        if self.first is not None:
-            return x.sub(self.first).ceil_().clamp_(0, self.levels)
-        count = torch.zeros_like(x)
-        for threshold in self.thresholds:
-            count += x > threshold
-        return count
+        return count_exceeded(x, self.thresholds, self.get_buffer("first") if self.is_even else None)
 
     def _summed(self, x: Tensor) -> Tensor:
         return torch.stack([self.level(x, index) for index in range(self.levels)]).sum(0)
-
-
-def evenly_spaced(thresholds: Sequence[Tensor], dtype: torch.dtype) -> float | None:
-    """The first of the thresholds t, t + 1, t + 2, ... if counting them is ``clamp(ceil(x - t), 0, D)`` exactly; else None.
-
-    x - t is exact wherever its ceiling matters: for x <= t it is not positive however it is rounded; for t < x <= 2 t by
-    Sterbenz' lemma; beyond, it is a multiple of the unit in the last place of x or of t, whichever is finer, and smaller than
-    x, so it fits into the mantissa as long as D + t does in units of the lowest bit of t. The last is what is checked.
-    """
-    values = [threshold.item() for threshold in thresholds if threshold.dim() == 0]
-    if len(values) < len(thresholds) or not values or values[0] <= 0 or not math.isfinite(values[0]):
-        return None
-    if any(value != values[0] + index for index, value in enumerate(values)):
-        return None
-    lowest_bit = 1 / values[0].as_integer_ratio()[1]
-    fits = (values[-1] + 1) / lowest_bit < 1 / torch.finfo(dtype).eps
-    return values[0] if fits else None
 
 
 class SoftResetCell(Constants):
@@ -90,11 +71,12 @@ class SoftResetCell(Constants):
         self.order = [level for level, _ in loop.resets]
         for index, (_, amount) in enumerate(loop.resets):
             self.constant(f"reset{index}", amount, dtype)
-        # u - 1 - 1 = u - 2 exactly for every u above the thresholds 0.5, 1.5, ... in which ones still count: the differences
-        # are multiples of the unit in the last place of u, and smaller than u
+        # u - 1 - 1 = u - 2 exactly for every u above thresholds from 0.5, 1.5, ... on in which ones still count: the
+        # differences are multiples of the unit in the last place of u, and smaller than u
         is_unit = all(amount.ndim == 0 and amount == -1 for _, amount in loop.resets)
         once_each = sorted(self.order) == list(range(self.count.levels))
-        self.subtracts_count = self.count.first == 0.5 and is_unit and once_each
+        is_high = self.count.is_even and bool((self.count.get_buffer("first") >= 0.5).all())
+        self.subtracts_count = is_high and is_unit and once_each
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Currents (T, B, ...) -> counts, potentials U (T, B, ...)."""

@@ -89,4 +89,8 @@ def export_detector(detector: Detector, image_size: tuple[int, int] | int | None
     graph = export_module(network, (config.input.channels, size[0], size[1]), time_steps=config.time_steps)
     info = metadata.get(graph)
     outputs = [{**output, "stride": stride} for output, stride in zip(info.outputs, config.decode.strides, strict=True)]
-    return metadata.put(graph, replace(info, time_steps=config.time_steps, image_size=size, outputs=outputs))
+    # pictures of 8 bits, divided by 256
+    grid = None if config.quantization is None else [-8, 0.0, 255 / 256]
+    return metadata.put(
+        graph, replace(info, time_steps=config.time_steps, image_size=size, outputs=outputs, input_grid=grid)
+    )

@@ -30,6 +30,8 @@ class GraphInfo:
         image_size: (height, width) in pixels, or None where the input is no image.
         outputs: for each head map, finest first: ``node`` (its Output node), ``stride`` (input pixels per cell) and, where
             maps share one Output node, ``top``, ``height`` and ``width`` (their place in it).
+        input_grid: what the graph was made to be fed: [exponent, low, high], whole multiples of 2 ** exponent in low..high;
+            None where it was made for any real numbers.
         neurons: per neuron layer of the module, a list over channel segments of lists over levels of node names.
     """
 
@@ -39,6 +41,7 @@ class GraphInfo:
     image_size: tuple[int, int] | None = None
     outputs: list[dict[str, Any]] = field(default_factory=list)
     neurons: dict[str, list[list[str]]] = field(default_factory=dict)
+    input_grid: list[float] | None = None
 
 
 def has_info(graph: nir.NIRGraph) -> bool:

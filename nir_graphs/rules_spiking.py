@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import nir
 import numpy as np
 from torch import nn
@@ -15,11 +17,11 @@ def integer_neuron(builder: Builder, module: ILIF, name: str, value: Value) -> V
     """I-LIF: D parallel Thresholds of the potential; for T > 1 the canonical soft-reset loop keeps the potential."""
     thresholds = _thresholds(builder, module)
     out = []
-    for inner, segment in value.named(name):
+    for (inner, segment), rows in zip(value.named(name), _per_segment(thresholds, value), strict=True):
         if module.time_steps == 1:
-            levels = _levels(builder, inner, thresholds, segment)
+            levels = _levels(builder, inner, rows, segment)
         else:
-            levels = _soft_reset_loop(builder, inner, module, thresholds, segment)
+            levels = _soft_reset_loop(builder, inner, module, rows, segment)
         out.append(Segment(levels, segment.shape, is_thermometer=True))
     builder.neurons[name] = [list(segment.nodes) for segment in out]
     return Value(tuple(out))
@@ -32,7 +34,7 @@ def _thresholds(builder: Builder, module: ILIF) -> Array:
             "form, detector.fuse()"
         )
     thresholds = stored(module.thresholds)
-    if (np.diff(thresholds) < 0).any():
+    if (np.diff(thresholds, axis=0) < 0).any():
         raise Refusal(f"its thresholds do not ascend: {thresholds.tolist()}")
     if module.time_steps > 1:
         _agree_on_time_steps(builder, module)
@@ -40,6 +42,21 @@ def _thresholds(builder: Builder, module: ILIF) -> Array:
         # u - 1 - 1 = u - 2 in every floating-point type, as the thresholds lie above it; this is not so for other amounts
         raise Refusal(f"only the reset by 1 per level has an exact form, not by {module.reset_amount}")
     return thresholds
+
+
+def _per_segment(thresholds: Array, value: Value) -> list[list[Array]]:
+    """Per segment the thresholds of each level: one number, or (C, 1, 1) where channels differ."""
+    if thresholds.ndim == 2 and thresholds.shape[1] != value.channels:
+        raise Refusal(f"it has thresholds for {thresholds.shape[1]} channels and gets {value.channels}")
+    out, start = [], 0
+    for segment in value.segments:
+        stop = start + segment.shape[0]
+        rows = thresholds if thresholds.ndim == 1 else thresholds[:, start:stop]
+        if rows.ndim == 2:
+            rows = rows[:, 0] if (rows == rows[:, :1]).all() else rows[:, :, None, None]
+        out.append(list(rows))
+        start = stop
+    return out
 
 
 def _agree_on_time_steps(builder: Builder, module: FoldedNeuron) -> None:
@@ -56,13 +73,14 @@ def hard_reset_neuron(builder: Builder, module: LIF, name: str, value: Value) ->
         raise Refusal(f"no tau in float64 gives its decay {module.decay} back; use one whose complement has few bits")
     _agree_on_time_steps(builder, module)
     out = []
-    for inner, segment in value.named(name):
+    parts = _per_segment(stored(module.thresholds), value)
+    for (inner, segment), (threshold,) in zip(value.named(name), parts, strict=True):
         zero, one = constant(0.0, segment.shape), constant(1.0, segment.shape)
         node = nir.LIF(
             tau=np.broadcast_to(np.float64(tau), segment.shape),
             r=one,
             v_leak=zero,
-            v_threshold=constant(stored(module.thresholds)[0], segment.shape),
+            v_threshold=constant(threshold, segment.shape),
             v_reset=zero,  # its default would be allocated densely
         )
         out.append(Segment((builder.add(inner, node, segment.nodes),), segment.shape, is_thermometer=True))
@@ -70,14 +88,16 @@ def hard_reset_neuron(builder: Builder, module: LIF, name: str, value: Value) ->
     return Value(tuple(out))
 
 
-def _levels(builder: Builder, name: str, thresholds: Array, segment: Segment) -> tuple[str, ...]:
+def _levels(builder: Builder, name: str, thresholds: Sequence[Array], segment: Segment) -> tuple[str, ...]:
     return tuple(
         builder.add(f"{name}.level{k}", nir.Threshold(constant(theta, segment.shape)), segment.nodes)
         for k, theta in enumerate(thresholds, 1)
     )
 
 
-def _soft_reset_loop(builder: Builder, name: str, module: ILIF, thresholds: Array, segment: Segment) -> tuple[str, ...]:
+def _soft_reset_loop(
+    builder: Builder, name: str, module: ILIF, thresholds: Sequence[Array], segment: Segment
+) -> tuple[str, ...]:
     """U = x + B; Z_k = [U > theta_k]; D = U - sum_k Z_k, one step later; B = decay * D (DESIGN.md section 3)."""
     shape = segment.shape
     potential = builder.scaled(f"{name}.u", segment, 1.0)

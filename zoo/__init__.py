@@ -18,9 +18,21 @@ from typing import TYPE_CHECKING, Any
 from zoo import errors
 
 if TYPE_CHECKING:
-    from zoo.api import create, export, import_nir, import_official, info, list_models, load, verify
+    from zoo.api import (
+        certify,
+        create,
+        export,
+        import_nir,
+        import_official,
+        info,
+        list_models,
+        load,
+        quantize,
+        verify,
+    )
     from zoo.cards import Card
     from zoo.detectors.base import Detector
+    from zoo.nir_graphs.certificate import Certificate
     from zoo.report import Report
     from zoo.results import Result
 
@@ -28,10 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Card",
+    "Certificate",
     "Detector",
     "Report",
     "Result",
     "__version__",
+    "certify",
     "create",
     "errors",
     "export",
@@ -40,14 +54,17 @@ __all__ = [
     "info",
     "list_models",
     "load",
+    "quantize",
     "verify",
 ]
 
 _HOMES = {
     "Card": "zoo.cards",
+    "Certificate": "zoo.nir_graphs.certificate",
     "Detector": "zoo.detectors.base",
     "Report": "zoo.report",
     "Result": "zoo.results",
+    "certify": "zoo.api",
     "create": "zoo.api",
     "export": "zoo.api",
     "import_nir": "zoo.api",
@@ -55,6 +72,7 @@ _HOMES = {
     "info": "zoo.api",
     "list_models": "zoo.api",
     "load": "zoo.api",
+    "quantize": "zoo.api",
     "verify": "zoo.api",
 }
 

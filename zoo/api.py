@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.adapters.base import Runnable
     from zoo.data.images import ImageSource
     from zoo.detectors.base import Detector, DetectorBase, GraphDetector
+    from zoo.nir_graphs.certificate import Certificate, InputGrid
     from zoo.report import Report
 
     DType = str | torch.dtype
@@ -91,7 +92,7 @@ def _load_module(source: Source, *, device: str, dtype: DType | None, trainable:
     _check_device(device)
     config = bundle.read_config_of(source.directory)
     if trainable:
-        config = config.model_copy(update={"fused": False, "merged": False})
+        config = config.model_copy(update={"fused": False, "merged": False, "quantization": None})
     with torch.random.fork_rng(devices=[]):  # the random weights that are replaced at once leave no trace
         detector = from_config(config)
     state = bundle.read_weights_of(source.directory, detector.state_dict(), trainable=trainable)
@@ -312,6 +313,75 @@ def export(
     return io.write(graph, path)
 
 
+def certify(
+    detector_name_or_graph: str | Path | DetectorBase | nir.NIRGraph,
+    *,
+    dtype: str = "float32",
+    time_steps: int | None = None,
+    image_size: ImageSize | None = None,
+    inputs: InputGrid | None = None,
+) -> Certificate:
+    """Prove that a detector or graph gives the same bits on every backend, or say which nodes stand in the way.
+
+    Args:
+        detector_name_or_graph: a name, a model folder, a ``.nir`` file, a graph, or a snnTorch detector, which is exported
+            with the weights that it has now.
+        dtype: ``float32`` or ``float64``.
+        time_steps: T, if other than the detector's own.
+        image_size: (height, width) in pixels, or one number for both; by default the detector's own. The result does not
+            depend on it, except for the shapes in the graph.
+        inputs: what may be fed in; by default pictures of 8 bits for detectors, and what a graph's metadata says.
+
+    Raises:
+        UnknownModelError, FileMissingError, CorruptFileError, CheckpointError: see :func:`load`.
+        ExportError: the detector has no exact NIR form.
+        InvalidInputError: an unknown dtype, or inputs or T of a graph that nobody has told.
+    """
+    import nir
+
+    from zoo.nir_graphs import certificate, importing
+
+    source: Any = detector_name_or_graph
+    if isinstance(source, str | Path) and Path(source).suffix != ".nir":
+        source = _load_module(resolve(source), device="cpu", dtype=None, trainable=False)
+    if hasattr(source, "to_nir"):
+        pixels = certificate.FLOAT_PIXELS if source.config.quantization is None else certificate.PIXELS
+        source, inputs = source.to_nir(image_size), inputs or pixels
+    elif hasattr(source, "runnable"):
+        source = source.runnable.graph
+    if not isinstance(source, str | Path | nir.NIRGraph):
+        raise InvalidInputError(f"only detectors and graphs are certified, not {type(source).__name__}")
+    graph, _ = importing.prepare(source)
+    return certificate.certify(graph, dtype=dtype, inputs=inputs, time_steps=time_steps)
+
+
+def quantize(
+    name_or_detector: str | Path | Detector,
+    *,
+    bits: int = 8,
+    per: str = "layer",
+    calibration: torch.Tensor | None = None,
+) -> Detector:
+    """Round a detector to power-of-two grids, so that it can be certified; see :func:`zoo.quantization.quantize`.
+
+    Args:
+        name_or_detector: a name or model folder that holds trainable weights, or a snnTorch detector.
+        bits: of a weight, 4..16.
+        per: ``layer`` or ``channel``.
+        calibration: images (B, C, H, W) in [0, 1].
+
+    Raises:
+        UnknownModelError, FileMissingError, CorruptFileError, CheckpointError: see :func:`load`.
+        InvalidInputError: settings out of bounds, or a detector that cannot be quantised.
+    """
+    from zoo.quantization import quantize as run
+
+    detector: Any = name_or_detector
+    if isinstance(detector, str | Path):
+        detector = load(detector, trainable=True)
+    return run(detector, bits=bits, per=per, calibration=calibration)  # type: ignore[arg-type]
+
+
 def import_nir(
     path_or_graph: str | Path | nir.NIRGraph, *, backend: str = "snntorch", dt: float | None = None
 ) -> Runnable:
@@ -339,4 +409,15 @@ def import_nir(
     return builder.build(graph)
 
 
-__all__ = ["create", "export", "import_nir", "import_official", "info", "list_models", "load", "verify"]
+__all__ = [
+    "certify",
+    "create",
+    "export",
+    "import_nir",
+    "import_official",
+    "info",
+    "list_models",
+    "load",
+    "quantize",
+    "verify",
+]

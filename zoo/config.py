@@ -75,6 +75,18 @@ class DecodeSpec(_Strict):
         return self
 
 
+class Quantization(_Strict):
+    """How the weights were rounded; see :mod:`zoo.quantization`. Pictures are then whole multiples of 1/256.
+
+    Attributes:
+        bits: of a weight, its sign included.
+        per: one power-of-two grid per layer, or per output channel.
+    """
+
+    bits: Annotated[int, Field(ge=4, le=16)] = 8
+    per: Literal["layer", "channel"] = "layer"
+
+
 class ModelConfig(_Strict):
     """The whole configuration of one detector.
 
@@ -87,6 +99,7 @@ class ModelConfig(_Strict):
         variant: further keyword arguments of the architecture.
         fused: batch norms are folded into the convolutions (the deployed form).
         merged: re-parameterised convolutions are merged into one dense convolution each (implies ``fused``).
+        quantization: how the weights were rounded to power-of-two grids; None where they were not.
         input, decode: see there.
     """
 
@@ -103,6 +116,7 @@ class ModelConfig(_Strict):
     ] = {}
     fused: bool = False
     merged: bool = False
+    quantization: Quantization | None = None
     input: InputSpec = InputSpec()
     decode: DecodeSpec = DecodeSpec()
 
@@ -110,6 +124,8 @@ class ModelConfig(_Strict):
     def _consistent(self) -> ModelConfig:
         if self.merged and not self.fused:
             raise ValueError("merged implies fused: a merged detector has no batch norm left")
+        if self.quantization is not None and not self.merged:
+            raise ValueError("a quantised detector is merged: its synapses see spikes only")
         return self
 
     @property

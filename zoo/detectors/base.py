@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 def folded_input(images: Tensor, config: ModelConfig) -> Tensor:
     """Images (B, C, H, W), repeated T times, or frames (T, B, C, H, W), as the folded (T*B, C, H, W).
 
+    For a quantised detector the values are rounded to n / 256 with n the 8-bit level 0..255.
+
     Raises:
         InvalidInputError: other dimensions, channels, time steps, or a size that the strides do not divide.
     """
@@ -45,7 +47,9 @@ def folded_input(images: Tensor, config: ModelConfig) -> Tensor:
         raise InvalidInputError(f"height and width must be multiples of {multiple} and not zero, got {height}x{width}")
     if not images.is_floating_point():
         raise InvalidInputError(f"expected images as floating point in [0, 1], got {images.dtype}")
-    return images.flatten(0, 1)
+    folded = images.flatten(0, 1)
+    # what a quantised detector was made for: pictures of 8 bits on the grid of 1/256
+    return folded if config.quantization is None else folded.mul(255).round_().clamp_(0, 255).div_(256)
 
 
 class DetectorBase:

@@ -167,5 +167,14 @@ def from_config(config: ModelConfig) -> Detector:
         )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{config.arch} cannot be built from this configuration: {error}") from error
-    detector = Detector(network, config.model_copy(update={"fused": False, "merged": False}))
-    return detector.fuse(merge=config.merged) if config.fused else detector
+    plain = config.model_copy(update={"fused": False, "merged": False, "quantization": None})
+    detector = Detector(network, plain)
+    if not config.fused:
+        return detector
+    detector = detector.fuse(merge=config.merged)
+    if config.quantization is not None:
+        from zoo.quantization import allow_thresholds_per_channel
+
+        allow_thresholds_per_channel(detector)
+        detector.config = config
+    return detector

@@ -13,6 +13,7 @@ from snntorch import SpikingNeuron
 from torch import Tensor
 
 from zoo.errors import InvalidInputError
+from zoo.layers.counting import count_exceeded, evenly_spaced
 from zoo.layers.surrogates import SpikeFunction, integer_spike, rectangle
 
 Rounding = Literal["strict", "half_even"]
@@ -20,6 +21,8 @@ Rounding = Literal["strict", "half_even"]
 
 class FoldedNeuron(SpikingNeuron):
     """Base of the zoo's neurons: 0..``levels`` spikes per step, one per exceeded number of ``thresholds``.
+
+    Thresholds are (levels,) for all channels or, once quantised, (levels, C).
 
     snnTorch keeps every neuron alive in ``SpikingNeuron.instances`` and adds bookkeeping buffers to the state dict. Models
     that are created, fused and thrown away would leak, and checkpoints would carry constants, so both are undone here.
@@ -40,6 +43,7 @@ class FoldedNeuron(SpikingNeuron):
         for name, buffer in list(self.named_buffers(recurse=False)):
             self.register_buffer(name, buffer, persistent=False)
         self.time_steps = time_steps
+        self._compared: tuple[tuple[object, ...], list[Tensor], Tensor | None] | None = None
 
     def freeze(self, dtype: torch.dtype) -> None:
         """Compare with stored thresholds from now on, the very numbers of ``dtype`` that an exported graph holds.
@@ -47,6 +51,18 @@ class FoldedNeuron(SpikingNeuron):
         They become part of the state dict, so that quantisation can shift them per layer.
         """
         raise NotImplementedError
+
+    def levels_of(self, mem: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """Thresholds of each level that broadcast to (N, C, ...), and the first where they are evenly spaced."""
+        now = self.thresholds
+        key = (id(now), -1 if now.is_inference() else now._version, mem.dtype, mem.dim())
+        if self._compared is None or self._compared[0] != key:
+            rows = now.detach().to(mem.dtype)
+            if rows.dim() == 2:
+                is_one = bool((rows == rows[:, :1]).all())
+                rows = rows[:, 0] if is_one else rows.view(*rows.shape, *[1] * (mem.dim() - 2))
+            self._compared = (key, list(rows), evenly_spaced(list(rows), mem.dtype))
+        return self._compared[1], self._compared[2]
 
     def unfold(self, folded: Tensor) -> Tensor:
         """(T*B, ...) -> (T, B, ...)."""
@@ -108,12 +124,10 @@ class ILIF(FoldedNeuron):
         """Membrane potential of any shape -> count 0..D, same shape and dtype."""
         if not self.is_frozen:
             return self.spike_grad(mem)
-        if torch.equal(self.thresholds, self._midpoints(self.thresholds.dtype).to(self.thresholds.device)):
-            return integer_spike(self.levels)(mem)
-        count = torch.zeros_like(mem)
-        for threshold in self.thresholds.to(mem.dtype):
-            count += mem > threshold
-        return count
+        thresholds, first = self.levels_of(mem)
+        if first is not None and torch.is_grad_enabled() and mem.requires_grad:
+            return integer_spike(self.levels, first=first)(mem)
+        return count_exceeded(mem, thresholds, first)
 
     def forward(self, current: Tensor) -> Tensor:
         """Input current (T*B, C, H, W) -> integer spikes (T*B, C, H, W)."""
@@ -164,14 +178,15 @@ class LIF(FoldedNeuron):
     def forward(self, current: Tensor) -> Tensor:
         """Input current (T*B, C, H, W) -> spikes 0 or 1 (T*B, C, H, W)."""
         gain = 1 - self.decay
+        (threshold,), _ = self.levels_of(current)
         mem: Tensor | None = None
         spikes = []
         for step in self.unfold(current):
             mem = gain * step if mem is None else mem + gain * (step - mem)
-            spikes.append(self.spike_grad(mem - self.thresholds.to(mem.dtype)))
+            spikes.append(self.spike_grad(mem - threshold))
             mem = mem * (1 - spikes[-1].detach())
         return torch.cat(spikes)
 
     def extra_repr(self) -> str:
         """Shown by ``print(detector)``."""
-        return f"time_steps={self.time_steps}, decay={self.decay}, threshold={self.thresholds.item():.8g}"
+        return f"time_steps={self.time_steps}, decay={self.decay}, threshold={self.thresholds.flatten()[0]:.8g}"

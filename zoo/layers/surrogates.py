@@ -15,22 +15,22 @@ class _IntegerSpike(torch.autograd.Function):
     """Forward: count of the membrane potential. Backward: straight through where ``0 <= u <= levels``."""
 
     @staticmethod
-    def forward(ctx: Any, potential: Tensor, levels: int, half_even: bool) -> Tensor:
+    def forward(ctx: Any, potential: Tensor, levels: int, half_even: bool, first: float | Tensor) -> Tensor:
         ctx.save_for_backward(potential)
         ctx.levels = levels
         if half_even:
             return potential.clamp(0, levels).round_()
-        return potential.sub(0.5).ceil_().clamp_(0, levels)
+        return potential.sub(first).ceil_().clamp_(0, levels)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
         (potential,) = ctx.saved_tensors
         # hardtanh's gradient is one fused kernel, but leaves out the borders, which belong to the rectangle
         lowest, highest = -torch.finfo(potential.dtype).tiny, ctx.levels * (1 + torch.finfo(potential.dtype).eps)
-        return torch.ops.aten.hardtanh_backward(grad_outputs[0], potential, lowest, highest), None, None
+        return torch.ops.aten.hardtanh_backward(grad_outputs[0], potential, lowest, highest), None, None, None
 
 
-def integer_spike(levels: int, *, half_even: bool = False) -> SpikeFunction:
+def integer_spike(levels: int, *, half_even: bool = False, first: float | Tensor = 0.5) -> SpikeFunction:
     r"""Integer spike of the I-LIF neuron with a rectangular straight-through gradient.
 
     .. math::
@@ -42,13 +42,14 @@ def integer_spike(levels: int, *, half_even: bool = False) -> SpikeFunction:
     Args:
         levels: D, the largest count.
         half_even: round ties to the even count, as the published code does, instead of down.
+        first: the first threshold, a number or one per channel; the others follow in steps of 1.
 
     Returns:
         A function from membrane potentials of any shape to counts 0..D of the same shape and dtype.
     """
 
     def inner(potential: Tensor) -> Tensor:
-        return _IntegerSpike.apply(potential, levels, half_even)
+        return _IntegerSpike.apply(potential, levels, half_even, first)
 
     return inner
 

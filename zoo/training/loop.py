@@ -35,13 +35,16 @@ from zoo.training.seeding import random_state, reproducible, restore_random_stat
 VALIDATION_SEED = 1  # `zoo val` measures on seed 0
 
 
-def train(config: TrainConfig, out_dir: str | Path, *, stop_after: int | None = None) -> Detector:
+def train(
+    config: TrainConfig, out_dir: str | Path, *, stop_after: int | None = None, start: Detector | None = None
+) -> Detector:
     """Train a detector from random weights, or continue an interrupted run.
 
     Args:
         config: settings.
         out_dir: folder of the run; may hold an interrupted run with the same settings.
         stop_after: leave after this many steps of the whole run, as if interrupted then.
+        start: fine-tune this detector instead of one with random weights.
 
     Returns:
         The averaged detector in training form, eval mode.
@@ -64,7 +67,7 @@ def train(config: TrainConfig, out_dir: str | Path, *, stop_after: int | None = 
                 seed=VALIDATION_SEED,
                 image_size=config.image_size,
             )
-        run = Run(config, dataset)
+        run = Run(config, dataset, start)
         with claim(Path(out_dir), config) as folder:
             run.restore(folder.load())
             last = config.steps if stop_after is None else min(stop_after, config.steps)
@@ -94,24 +97,19 @@ class Run:
     Args:
         config: settings.
         dataset: to train on.
+        start: instead of random weights.
 
     Raises:
         UnknownModelError, ConfigError: a detector that cannot be.
         DataError: an empty data set.
     """
 
-    def __init__(self, config: TrainConfig, dataset: DetectionDataset) -> None:
+    def __init__(self, config: TrainConfig, dataset: DetectionDataset, start: Detector | None = None) -> None:
         self.config = config
         self.step = 0
-        detector = create(
-            config.arch,
-            num_classes=len(dataset.class_names),
-            class_names=list(dataset.class_names),
-            time_steps=config.time_steps,
-            levels=config.levels,
-            image_size=config.image_size,
-            class_agnostic=config.class_agnostic,
-        )
+        detector = _create(config, dataset) if start is None else start
+        if tuple(detector.class_names) != tuple(dataset.class_names):
+            raise ConfigError(f"the detector and the data set {config.data} do not have the same classes")
         # several times faster than the default layout for depthwise convolutions on a CPU
         self.detector: Detector = detector.to(_device(config)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = make_loss(detector.config, config)
@@ -179,6 +177,18 @@ class Run:
             self.step = state["step"]
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint was written by another version of the zoo: {error}") from None
+
+
+def _create(config: TrainConfig, dataset: DetectionDataset) -> Detector:
+    return create(
+        config.arch,
+        num_classes=len(dataset.class_names),
+        class_names=list(dataset.class_names),
+        time_steps=config.time_steps,
+        levels=config.levels,
+        image_size=config.image_size,
+        class_agnostic=config.class_agnostic,
+    )
 
 
 def make_loss(model: ModelConfig, config: TrainConfig) -> DetectionLoss | AnchorLoss:
