@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +25,10 @@ BACKENDS = {
     "reference": "numpy",
     "snntorch": "snntorch",
     "norse": "norse",
+    "spikingjelly": "spikingjelly",
+    "sinabs": "sinabs",
+    "jax": "jax",
+    "brian2": "brian2",
 }
 """Backend names, with the Python module that each needs."""
 
@@ -103,7 +108,9 @@ def get_backend(name: str) -> Backend:
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(BACKENDS)}"
         raise InvalidInputError(f"there is no backend {name!r}; {hint}")
     try:
-        importlib.import_module(BACKENDS[name])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of frameworks, on the libraries that they use
+            importlib.import_module(BACKENDS[name])
     except (
         ImportError,
         AttributeError,

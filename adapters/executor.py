@@ -16,15 +16,13 @@ import nir
 import torch
 from torch import Tensor, nn
 
+from zoo.adapters.checks import check_dt, check_type, given_inputs, nodes_of, unknown_nodes
 from zoo.adapters.membranes import NEURONS, Framework
-from zoo.adapters.ops import LAYERS
 from zoo.adapters.plan import Planner
 from zoo.adapters.units import Context, Unit
 from zoo.errors import InvalidInputError, UnsupportedGraphError
 from zoo.nir_graphs import metadata, shapes
 from zoo.nir_graphs.reference import Record, Trace, recorded_nodes
-
-KNOWN = frozenset({nir.Input, nir.Threshold, nir.Delay, *LAYERS, *NEURONS})
 
 
 class TorchRunnable(nn.Module):
@@ -64,14 +62,11 @@ class TorchRunnable(nn.Module):
         if reasons:
             raise UnsupportedGraphError(framework.name, reasons)
         shapes.infer(graph)
-        if dtype not in {torch.float32, torch.float64}:
-            raise InvalidInputError(f"graphs run in float32 or float64, not in {dtype}")
+        check_type(dtype)
         self.graph, self.framework, self.dtype, self.fuse = graph, framework, dtype, fuse
         self.dt = metadata.get(graph).dt if dt is None else dt
-        if not self.dt > 0:
-            raise InvalidInputError(f"dt must be positive, got {self.dt}")
-        self.inputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
-        self.outputs = [name for name, node in graph.nodes.items() if isinstance(node, nir.Output)]
+        check_dt(self.dt)
+        self.inputs, self.outputs = nodes_of(graph, nir.Input), nodes_of(graph, nir.Output)
         self.register_buffer("_anchor", torch.zeros((), dtype=dtype, device=device), persistent=False)
         self.ops = nn.ModuleDict()
         self.units = self._plan(frozenset())
@@ -117,20 +112,7 @@ class TorchRunnable(nn.Module):
         return {name: context.values[name] for name in self.outputs}, context
 
     def _given(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-        given = dict(x) if isinstance(x, Mapping) else {self.inputs[0]: x}
-        if set(given) != set(self.inputs):
-            raise InvalidInputError(f"the graph has the inputs {', '.join(self.inputs)}, got {', '.join(given)}")
-        for name, value in given.items():
-            expected = tuple(int(n) for n in self.graph.nodes[name].input_type["input"])
-            if tuple(value.shape[2:]) != expected or value.numel() == 0:
-                sizes = ", ".join(str(n) for n in ("T", "B", *expected))
-                raise InvalidInputError(f"input {name!r} must have the shape ({sizes}), got {tuple(value.shape)}")
-        if len({value.shape[:2] for value in given.values()}) > 1:
-            raise InvalidInputError("all inputs must have the same number of time steps and the same batch size")
-        values = {name: value.to(self.device, self.dtype) for name, value in given.items()}
-        if not all(bool(value.isfinite().all()) for value in values.values() if not value.is_meta):
-            raise InvalidInputError("the input contains NaN or infinity")
-        return values
+        return {name: value.to(self.device, self.dtype) for name, value in given_inputs(self.graph, x).items()}
 
     def _plan(self, visible: frozenset[str]) -> list[Unit]:
         return Planner(
@@ -194,15 +176,10 @@ def exact_convolutions(device: torch.device) -> Iterator[None]:
 
 def unsupported(graph: nir.NIRGraph, framework: Framework) -> list[str]:
     """Why a torch framework cannot run a graph exactly: one sentence per node in the way."""
-    reasons = []
-    for name, node in graph.nodes.items():
-        if isinstance(node, nir.NIRGraph):
-            reasons.append(f"node {name!r} is a subgraph; zoo.import_nir flattens it")
-        elif type(node) not in KNOWN:
-            reasons.append(f"node {name!r} is a {type(node).__name__}, which has no discrete-time meaning")
-        elif (reason := framework.refuses(node)) is not None:
-            reasons.append(f"node {name!r} {reason}")
-    return reasons
+    refused = [
+        f"node {name!r} {why}" for name, node in graph.nodes.items() if (why := framework.refuses(node)) is not None
+    ]
+    return unknown_nodes(graph) + refused
 
 
 class TorchBackend:

@@ -124,6 +124,51 @@ class PlainCell(Cell):
         return self._integrate(x, before)
 
 
+class IntegratingCell(Cell):
+    """A framework's integrate-and-fire cell, whose leak comes in with the current. The state is v after the reset.
+
+    v + (dt/tau) ((v_leak - v) + r x) is computed as v + current, so that each step has the contract's very bits for every tau,
+    whichever form of the leak the framework's own leaky cell has.
+
+    Attributes:
+        above: least number of the type above the threshold: what a framework that fires at v >= threshold has to be given.
+            Infinite where nothing fires.
+    """
+
+    is_own = True
+    k: Tensor
+    r: Tensor
+    v_leak: Tensor
+    above: Tensor
+
+    def __init__(self, membrane: Membrane, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.leaks, self.fires = membrane.k is not None, membrane.threshold is not None
+        self.constant("k", 0.0 if membrane.k is None else membrane.k, dtype)
+        self.constant("r", membrane.r, dtype)
+        self.constant("v_leak", membrane.v_leak, dtype)
+        self.constant("above", np.inf if membrane.threshold is None else membrane.threshold, dtype)
+        self.above = torch.nextafter(self.above, torch.full_like(self.above, torch.inf))
+
+    def integrate(self, current: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """(spikes or v, v after the reset) of one step of the framework's cell."""
+        raise NotImplementedError
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Cell`."""
+        out, v = self.integrate(self._current(x, state), state)
+        return out.to(x.dtype), v
+
+    def potential(self, x: Tensor, before: Tensor, out: Tensor, after: Tensor) -> Tensor:
+        """See :class:`Cell`."""
+        del out, after
+        return before + self._current(x, before)
+
+    def _current(self, x: Tensor, v: Tensor) -> Tensor:
+        current = self.r * x
+        return self.k * ((self.v_leak - v) + current) if self.leaks else current
+
+
 class Cascade(Cell):
     """Two cells in a row, within one step: a current-based neuron."""
 

@@ -14,6 +14,7 @@ from zoo.adapters.base import get_backend
 from zoo.adapters.executor import TorchRunnable
 from zoo.adapters.units import Loop, SoftResetUnit
 from zoo.detectors.base import Detector
+from zoo.errors import UnsupportedGraphError
 from zoo.nir_graphs import reference
 from zoo.nir_graphs.reference import Trace
 from zoo.runners import ModuleRunner
@@ -36,7 +37,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.mark.parametrize("fuse", [True, False], ids=["fused", "node by node"])
-@pytest.mark.parametrize("backend", ["snntorch", "norse"])
+@pytest.mark.parametrize("backend", ["snntorch", "norse", "spikingjelly", "sinabs"])
 def test_float64_spikes_and_heads(case: Case, backend: str, fuse: bool) -> None:
     runnable = get_backend(backend).build(case.graph, dtype=torch.float64, fuse=fuse)
     assert isinstance(runnable, TorchRunnable)
@@ -55,10 +56,27 @@ def test_float64_spikes_and_heads(case: Case, backend: str, fuse: bool) -> None:
         np.testing.assert_allclose(trace.outputs[node], heads, rtol=1e-9, atol=1e-9)
 
 
+def test_jax_float64_spikes_and_heads(case: Case) -> None:
+    trace = get_backend("jax").build(case.graph, dtype=torch.float64).run(case.frames, record="neurons")
+    assert trace.spikes.keys() == case.expected.spikes.keys()
+    for node, spikes in case.expected.spikes.items():
+        np.testing.assert_array_equal(trace.spikes[node], spikes, err_msg=node)
+    for node, heads in case.expected.outputs.items():
+        np.testing.assert_allclose(trace.outputs[node], heads, rtol=1e-9, atol=1e-9)
+
+
+def test_brian2_refuses_a_detector_by_its_size(case: Case) -> None:
+    reasons = get_backend("brian2").check(case.graph)
+    assert len(reasons) == 1
+    assert "too large for explicit synapses" in reasons[0]
+    with pytest.raises(UnsupportedGraphError, match="node 'backbone.stem'"):
+        get_backend("brian2").build(case.graph)
+
+
 def test_float32_bits_are_those_of_node_wise_execution_on_either_framework(case: Case) -> None:
     first, *others = (
         get_backend(backend).build(case.graph, fuse=fuse).run(case.frames, record="all")
-        for backend in ("norse", "snntorch")
+        for backend in ("norse", "snntorch", "spikingjelly", "sinabs")
         for fuse in (True, False)
     )
     for other in others:

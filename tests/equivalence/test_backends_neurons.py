@@ -17,6 +17,7 @@ from zoo.adapters.base import get_backend
 from zoo.nir_graphs import reference
 
 STEPS, BATCH, WIDTH = 24, 32, 8
+FRAMEWORKS = ("snntorch", "norse", "spikingjelly", "sinabs", "jax", "brian2")
 Array = npt.NDArray[np.float64]
 
 
@@ -43,26 +44,26 @@ ROWS = [
     ({"tau": tau, "threshold": threshold, **extra}, own)
     for tau, threshold in ((2.0, 1.0), (5.0, 0.3), (1.25, 1.0), (0.8, 0.5), (7.0, 1.5))
     for extra, own in (
-        ({}, (True, True)),
-        ({"v_leak": 0.25}, (True, True)),
-        ({"r": 1.7}, (True, True)),
-        ({"v_reset": -0.25}, (False, True)),
-        ({"v_leak": -0.125, "v_reset": 0.125, "r": 3.0}, (False, True)),
+        ({}, ("snntorch", "norse", "spikingjelly", "sinabs")),
+        ({"v_leak": 0.25}, ("snntorch", "norse", "spikingjelly", "sinabs")),
+        ({"r": 1.7}, ("snntorch", "norse", "spikingjelly", "sinabs")),
+        ({"v_reset": -0.25}, ("norse", "spikingjelly")),
+        ({"v_leak": -0.125, "v_reset": 0.125, "r": 3.0}, ("norse", "spikingjelly")),
     )
 ]
 
 
 @pytest.mark.parametrize(("fields", "own"), ROWS)
-def test_lif_has_the_bits_of_the_reference_where_inputs_tie(fields: dict[str, float], own: tuple[bool, bool]) -> None:
+def test_lif_has_the_bits_of_the_reference_where_inputs_tie(fields: dict[str, float], own: tuple[str, ...]) -> None:
     graph, x = single(lif(**fields)), grid()
     expected = reference.run(graph, x.numpy(), record="all")
     assert 0.01 < expected.spikes["neuron"].mean() < 0.9
-    for name, is_own in zip(("snntorch", "norse"), own, strict=True):
+    for name in FRAMEWORKS:
         runnable = get_backend(name).build(graph, dtype=torch.float64)
         trace = runnable.run(x, record="all")
         np.testing.assert_array_equal(trace.spikes["neuron"], expected.spikes["neuron"])
         np.testing.assert_array_equal(trace.potentials["neuron"], expected.potentials["neuron"])
-        assert runnable.own_cells == (int(is_own), 1)
+        assert runnable.own_cells == (int(name in (*own, "brian2")), 1)
 
 
 @pytest.mark.parametrize("dt", [1.0, 0.5, 1e-4])
@@ -79,7 +80,7 @@ def test_every_neuron_has_the_bits_of_the_reference(kind: str, dt: float) -> Non
     expected = reference.run(graph, x.numpy(), dt=dt, record="all")
     if kind in SPIKING_KINDS:
         assert 0.05 < expected.spikes["neuron"].mean() < 0.7
-    for name in ("snntorch", "norse"):
+    for name in FRAMEWORKS:
         trace = get_backend(name).build(graph, dtype=torch.float64, dt=dt).run(x, record="all")
         np.testing.assert_array_equal(trace.potentials["neuron"], expected.potentials["neuron"])
         np.testing.assert_array_equal(trace.outputs["out"], expected.outputs["out"])
@@ -88,16 +89,25 @@ def test_every_neuron_has_the_bits_of_the_reference(kind: str, dt: float) -> Non
 
 @pytest.mark.parametrize(
     ("kind", "own"),
-    [("LIF", (1, 1)), ("IF", (1, 1)), ("LI", (1, 1)), ("I", (1, 0)), ("CubaLIF", (1, 1)), ("CubaLI", (1, 1))],
+    [
+        ("LIF", (1, 1, 1, 1, 0, 1)),
+        ("IF", (1, 1, 1, 1, 0, 1)),
+        ("LI", (1, 1, 1, 1, 1, 1)),
+        ("I", (1, 0, 1, 1, 1, 1)),
+        ("CubaLIF", (1, 1, 1, 1, 0, 1)),
+        ("CubaLI", (1, 1, 1, 1, 1, 1)),
+    ],
 )
-def test_own_cells_are_counted_honestly(kind: str, own: tuple[int, int]) -> None:
+def test_own_cells_are_counted_honestly(kind: str, own: tuple[int, ...]) -> None:
     sketch = start((WIDTH,), seed=3)
     node = sketch.neuron(kind, (WIDTH,))
     if hasattr(node, "v_reset"):
         node.v_reset = full(0, (WIDTH,))
-    for name, count in zip(("snntorch", "norse"), own, strict=True):
+    for name, count in zip(FRAMEWORKS, own, strict=True):
         runnable = get_backend(name).build(single(node))
         assert runnable.own_cells == (count, 1)
+        if name in {"jax", "brian2"}:
+            continue
         modules = {type(module).__module__.split(".")[0] for module in runnable.modules()}  # type: ignore[attr-defined]
         assert (name in modules) is bool(count)
 
@@ -151,7 +161,7 @@ def test_inclusive_threshold_differs() -> None:
 def test_another_dt_differs() -> None:
     x, graph = grid(), single(lif(tau=2.0, threshold=1.0))
     expected = reference.run(graph, x.numpy(), record="all").spikes["neuron"]
-    for name in ("snntorch", "norse"):
+    for name in FRAMEWORKS:
         for dt in (1e-3, 0.5):
             trace = get_backend(name).build(graph, dtype=torch.float64, dt=dt).run(x, record="all")
             assert (trace.spikes["neuron"] != expected).any()

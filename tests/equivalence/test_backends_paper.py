@@ -15,7 +15,7 @@ from zoo.nir_graphs import importing
 PAPER = Path(__file__).parents[1] / "data" / "nir_paper"
 
 
-@pytest.mark.parametrize("backend", ["reference", "snntorch", "norse"])
+@pytest.mark.parametrize("backend", ["reference", "snntorch", "norse", "spikingjelly", "sinabs", "jax", "brian2"])
 def test_lif_norse_reproduces_the_recording(backend: str) -> None:
     x, potential, spikes = np.loadtxt(PAPER / "lif_norse.csv", delimiter=",").T
     graph, _ = importing.prepare(PAPER / "lif_norse.nir", dt=1e-4)
@@ -26,7 +26,7 @@ def test_lif_norse_reproduces_the_recording(backend: str) -> None:
     np.testing.assert_array_equal(trace.spikes[neuron].ravel(), spikes)
     after = np.where(spikes > 0, 0, trace.potentials[neuron].ravel())  # the platform noted v after the reset
     np.testing.assert_allclose(after, potential, atol=3e-8)
-    assert runnable.own_cells == (1, 1)
+    assert runnable.own_cells == (int(backend != "jax"), 1)  # spyx has no cell that fires as NIR does
 
 
 def test_another_dt_does_not() -> None:

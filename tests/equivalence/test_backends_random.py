@@ -12,7 +12,8 @@ from zoo.adapters.base import get_backend
 from zoo.nir_graphs import reference
 
 STEPS, BATCH = 16, 16
-TORCH_BACKENDS = ("snntorch", "norse")
+TORCH_BACKENDS = ("snntorch", "norse", "spikingjelly", "sinabs")
+BACKENDS = (*TORCH_BACKENDS, "jax", "brian2")
 
 
 def frames(seed: int, *, dyadic: bool) -> Tensor:
@@ -30,7 +31,7 @@ def test_float64_spikes_are_those_of_the_reference(seed: int, dyadic: bool) -> N
     rates = [spikes.mean() for spikes in expected.spikes.values()]
     assert 0.05 < np.mean(rates) < 0.6
     assert sum(0.02 < rate < 0.9 for rate in rates) > len(rates) / 2
-    for name in TORCH_BACKENDS:
+    for name in BACKENDS:
         trace = get_backend(name).build(graph, dtype=torch.float64).run(x, record="all")
         assert trace.spikes.keys() == expected.spikes.keys()
         assert trace.potentials.keys() == expected.potentials.keys()

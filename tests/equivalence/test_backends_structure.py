@@ -15,7 +15,7 @@ from zoo.adapters.base import get_backend
 from zoo.errors import InvalidGraphError, InvalidInputError, UnsupportedGraphError
 from zoo.nir_graphs import reference
 
-BACKENDS = ("reference", "snntorch", "norse")
+BACKENDS = ("reference", "snntorch", "norse", "spikingjelly", "sinabs", "jax", "brian2")
 WIDTH = 6
 
 
