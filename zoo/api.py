@@ -253,11 +253,13 @@ def verify(
 
     Args:
         name_path_or_detector: a name, a model folder, or a snnTorch detector (its deployed form is compared).
-        backends: names, or ``all`` that are installed. The snnTorch module and the reference always take part.
+        backends: names, or ``all`` that are installed and can run the graph; the report says who cannot. The snnTorch
+            module and the reference always take part.
         images: (B, C, H, W) in [0, 1], frames (T, B, C, H, W), or pictures; by default handwritten digits, noise and
             saturated images. Their size is the size that is compared.
         time_steps: T, if other than the detector's own.
-        dtype: ``float64`` is judged: every spike identical and heads within 1e-9. ``float32`` is reported.
+        dtype: of the backends. A graph that is certified for it must give the same bits everywhere; else ``float64`` is judged
+            (every spike identical and heads within 1e-9) and ``float32`` reported.
         record: keep every trace in ``report.traces``.
 
     Raises:

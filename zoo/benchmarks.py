@@ -95,6 +95,28 @@ def read_rows(table: str, *, folder: Path | None = None) -> list[dict[str, str]]
     return rows
 
 
+def card_metrics(model: str, *, folder: Path | None = None) -> list[dict[str, object]]:
+    """What a model card says was measured: the last row of ``results/val.csv`` for each form of the weights and backend."""
+    rows = [row for row in read_rows("val", folder=folder) if row["model"] == model]
+    last = {(row.get("weights", "deployed"), row["backend"]): row for row in rows}
+    return [
+        {
+            "name": name,
+            "value": float(row[name]),
+            "dataset": row["data"],
+            "split": row["split"],
+            "images": int(row["images"]),
+            "conditions": (
+                f"COCO evaluation by faster-coco-eval, conf {row['conf']}, iou {row['iou']}, max_det {row['max_det']}, "
+                f"{backend}" + (", float weights before quantisation" if weights == "trainable" else "")
+            ),
+            "source": "results/val.csv",
+        }
+        for (weights, backend), row in last.items()
+        for name in ("mAP50", "mAP50-95")
+    ]
+
+
 def append_row(table: str, values: Mapping[str, object], *, folder: Path | None = None) -> Path:
     """Add a row to ``results/TABLE.csv``; new columns are added to the whole table.
 

@@ -37,15 +37,25 @@ def certify(
             help="What a .nir file is fed: multiples of 2^EXPONENT in LOW..HIGH.",
         ),
     ] = None,
+    record_results: Annotated[
+        bool, typer.Option("--record-results", help="Add a row to results/certificates.csv (in a checkout).")
+    ] = False,
     json: JsonOption = None,
 ) -> None:
     """Prove that a model gives the same bits on every backend; exit code 1 where it may not."""
     import zoo
+    from zoo import benchmarks
 
     check_writable(json)
+    if record_results:
+        benchmarks.results_folder()
     inputs = None if grid is None else _grid(grid)
     found = zoo.certify(name, dtype=dtype, time_steps=time_steps, image_size=parse_size(image_size), inputs=inputs)
     write_json(json, found.to_dict())
+    if record_results:
+        row = {"model": name, "dtype": dtype, "time_steps": time_steps or "own", "nodes": len(found.nodes)}
+        row |= {"certified": found.certified, "bits": found.bits, "margin": found.margin, "in_the_way": len(found.why)}
+        out.print(f"recorded in {benchmarks.append_row('certificates', row)}", highlight=False)
     if str(json) != "-":
         out.print(_table(name, found))
         out.print(found.summary(), highlight=False)

@@ -78,6 +78,9 @@ def val(
     conf: Annotated[float, typer.Option(help="Least class score.")] = 0.001,
     iou: Annotated[float, typer.Option(help="Overlap above which the weaker box is dropped.")] = 0.7,
     max_det: Annotated[int, typer.Option(help="Detections per picture at most.")] = 300,
+    trainable: Annotated[
+        bool, typer.Option("--trainable", help="The float weights from before quantisation, in snnTorch.")
+    ] = False,
     device: DeviceOption = "cpu",
     record_results: Annotated[
         bool, typer.Option("--record-results", help="Add a row to results/val.csv (in a checkout).")
@@ -94,7 +97,7 @@ def val(
     check_writable(json)
     if record_results:
         benchmarks.results_folder()
-    detector = zoo.load(name, backend=backend, device=device)
+    detector = zoo.load(name, backend=backend, device=device, trainable=trainable)
     source = data or (detector.card.dataset if detector.card is not None else "")
     if not source:
         raise InvalidInputError(f"{name} does not say what it was trained on: choose a data set with --data")
@@ -103,7 +106,16 @@ def val(
         raise InvalidInputError(f"{name} and the data set {source} do not have the same classes")
     with progress_bar("measuring", total=len(dataset)) as bar:
         metrics = evaluate(detector, dataset, batch_size=batch_size, conf=conf, iou=iou, max_det=max_det, progress=bar)
-    measured = {"model": name, "backend": backend, "data": source, "split": split, "seed": seed, **metrics.to_dict()}
+    weights = "trainable" if trainable else "deployed"
+    measured = {
+        "model": name,
+        "weights": weights,
+        "backend": backend,
+        "data": source,
+        "split": split,
+        "seed": seed,
+        **metrics.to_dict(),
+    }
     write_json(json, measured)
     if record_results:
         _record(measured, conf=conf, iou=iou, max_det=max_det)

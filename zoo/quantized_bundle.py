@@ -130,5 +130,11 @@ def _fields(
     return {
         **known,
         "description": f"{told} {how}; {found.summary()}. The weights before quantisation are trainable.safetensors.".strip(),
-        "provenance": benchmarks.origin(),
+        "provenance": {**benchmarks.origin(), "source": _source(card)},
     }
+
+
+def _source(card: Card | None) -> str:
+    if card is None or not card.provenance.command:
+        return ""
+    return f"float weights made by {card.provenance.command} at commit {card.provenance.commit} on {card.provenance.machine}"

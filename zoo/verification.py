@@ -21,7 +21,9 @@ from zoo.config import make_config
 from zoo.detectors.base import Detector, folded_input
 from zoo.detectors.registry import from_config
 from zoo.errors import InvalidInputError
+from zoo.nir_graphs import metadata as nir_metadata
 from zoo.nir_graphs import reference
+from zoo.nir_graphs.certificate import Certificate, certify
 from zoo.nir_graphs.structure import evaluation_order
 from zoo.probes import default_images, given_images
 from zoo.report import Comparison, NodeResult, Report
@@ -77,17 +79,19 @@ def verify_in_each(
         raise InvalidInputError(
             f"zoo.verify takes a name, a model folder or a snnTorch detector, got {type(detector).__name__}"
         )
-    names = _names(backends)
+    names, asked = _names(backends)
     deployed = _deployed(detector, time_steps)
     groups = _groups(images, deployed)
     if torch.float32 in dtypes:  # every backend, the judge too, sees the very same numbers
         groups = {name: frames.float().double() for name, frames in groups.items()}
     image_size = _common_size(groups)
     graph = deployed.to_nir(image_size) if graph is None else graph
+    names, refused = _willing(names, asked, graph)
     runners: dict[torch.dtype, list[Runner]] = {
         dtype: [ModuleRunner(deployed, graph, dtype), *(GraphRunner(name, graph, dtype) for name in names)]
         for dtype in dtypes
     }
+    proofs = {dtype: _certificate(graph, dtype) for dtype in dtypes}
     work = _Comparing(graph, [runner for group in runners.values() for runner in group], record=record)
     tallies = {name: work.compare(name, frames) for name, frames in groups.items()}
     return [
@@ -103,6 +107,9 @@ def verify_in_each(
                 if tally.runner in runners[dtype]
             ),
             versions=_versions(),
+            certificate=None if (proof := proofs[dtype]) is None else proof.summary(),
+            certified=proof is not None and proof.certified,
+            refused=refused,
             traces={key[:2]: traces for key, traces in work.traces.items() if key[2] in (dtype, None)},
         )
         for dtype in dtypes
@@ -145,17 +152,31 @@ def _common_size(groups: Mapping[str, Tensor]) -> tuple[int, int]:
     return height, width
 
 
-def _names(backends: str | Sequence[str]) -> list[str]:
-    """Backends to run besides the definition and the reference, in order and once each."""
+def _names(backends: str | Sequence[str]) -> tuple[list[str], set[str]]:
+    """Backends to run besides the definition and the reference, in order and once each; those that were asked for by name."""
     from zoo.adapters.base import get_backend
 
-    names = [backends] if isinstance(backends, str) else list(backends)
-    if "all" in names:
-        names = _installed()
-    names = [name for name in dict.fromkeys(names) if name != "reference"]
+    given = [backends] if isinstance(backends, str) else list(backends)
+    asked = {name for name in given if name != "all"}
+    names = [*given, *(_installed() if "all" in given else [])]
+    names = [name for name in dict.fromkeys(names) if name not in {"reference", "all"}]
     for name in names:
         get_backend(name)
-    return names
+    return names, asked
+
+
+def _willing(names: list[str], asked: set[str], graph: nir.NIRGraph) -> tuple[list[str], dict[str, list[str]]]:
+    """Backends that run the graph, and why the others do not; one that was asked for by name may not refuse."""
+    from zoo.adapters.base import get_backend
+
+    reasons = {name: get_backend(name).check(graph) for name in names if name not in asked}
+    return [name for name in names if not reasons.get(name)], {name: why for name, why in reasons.items() if why}
+
+
+def _certificate(graph: nir.NIRGraph, dtype: torch.dtype) -> Certificate | None:
+    if nir_metadata.get(graph).input_grid is None:
+        return None
+    return certify(graph, dtype=str(dtype).removeprefix("torch."))
 
 
 def _installed() -> list[str]:
@@ -322,7 +343,19 @@ def _judge(graph: nir.NIRGraph, frames: Tensor, traces: list[Any] | None) -> Rec
 
 def _versions() -> dict[str, str]:
     found = {}
-    for name in ("nir-zoo", "nir", "numpy", "torch", "snntorch", "norse"):
+    for name in (
+        "nir-zoo",
+        "nir",
+        "numpy",
+        "torch",
+        "snntorch",
+        "norse",
+        "spikingjelly",
+        "sinabs",
+        "jax",
+        "spyx",
+        "brian2",
+    ):
         try:
             found[name] = distributions.version(name)
         except distributions.PackageNotFoundError:

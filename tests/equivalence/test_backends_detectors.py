@@ -69,7 +69,7 @@ def test_brian2_refuses_a_detector_by_its_size(case: Case) -> None:
     reasons = get_backend("brian2").check(case.graph)
     assert len(reasons) == 1
     assert "too large for explicit synapses" in reasons[0]
-    with pytest.raises(UnsupportedGraphError, match="node 'backbone.stem'"):
+    with pytest.raises(UnsupportedGraphError, match=r"node 'backbone\.stem'"):
         get_backend("brian2").build(case.graph)
 
 
