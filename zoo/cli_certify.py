@@ -53,7 +53,12 @@ def certify(
     found = zoo.certify(name, dtype=dtype, time_steps=time_steps, image_size=parse_size(image_size), inputs=inputs)
     write_json(json, found.to_dict())
     if record_results:
-        row: dict[str, object] = {"model": name, "dtype": dtype, "time_steps": time_steps or "own", "nodes": len(found.nodes)}
+        row: dict[str, object] = {
+            "model": name,
+            "dtype": dtype,
+            "time_steps": time_steps or "own",
+            "nodes": len(found.nodes),
+        }
         row |= {"certified": found.certified, "bits": found.bits, "margin": found.margin, "in_the_way": len(found.why)}
         out.print(f"recorded in {benchmarks.append_row('certificates', row)}", highlight=False)
     if str(json) != "-":

@@ -22,13 +22,13 @@ def default_images(
     Args:
         config: of the detector.
         image_size: (H, W) in pixels; by default the detector's own.
-        count: images in the groups ``digits`` and ``noise``; by default 16 small ones, fewer large ones.
+        count: images in each group; by default 16 small ones, fewer large ones.
     """
     height, width = image_size or config.input.image_size
     if count is None:
-        count = max(1, min(16, 16 * SMALL // (height * width * config.time_steps)))
+        count = max(3, min(16, 16 * SMALL // (height * width)))
     shape = (config.input.channels, height, width)
-    groups = {"noise": noise_images(count, shape), "saturated": saturated_images(shape)}
+    groups = {"noise": noise_images(count, shape), "saturated": saturated_images(count, shape)}
     if config.input.channels == 3:
         groups = {"digits": digit_images(count, config, (height, width)), **groups}
     return groups
@@ -49,12 +49,18 @@ def noise_images(count: int, shape: tuple[int, int, int]) -> Tensor:
     return torch.randint(0, 256, (count, *shape), generator=generator).float().div(255).double()
 
 
-def saturated_images(shape: tuple[int, int, int]) -> Tensor:
-    """All black, all white, and a chequerboard of both: (3, C, H, W)."""
+def saturated_images(count: int, shape: tuple[int, int, int]) -> Tensor:
+    """All black, all white, a chequerboard of single pixels, then random squares of either: (count, C, H, W)."""
+    generator = torch.Generator().manual_seed(20200208)
     _, height, width = shape
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     board = ((rows + columns) % 2).double().expand(shape)
-    return torch.stack([torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.float64), board])
+    images = [torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.float64), board]
+    for index in range(count - len(images)):
+        side = 2 ** (index % 6)
+        squares = torch.randint(0, 2, (shape[0], height // side + 1, width // side + 1), generator=generator).double()
+        images.append(squares[:, rows // side, columns // side])
+    return torch.stack(images[:count])
 
 
 def given_images(images: Tensor | Sequence[ImageSource], config: ModelConfig) -> Tensor:

@@ -122,7 +122,7 @@ def _fields(
 ) -> dict[str, Any]:
     settings = detector.config.quantization
     assert settings is not None  # noqa: S101 - it was quantised just now
-    known = {} if card is None else {key: getattr(card, key) for key in COPIED}
+    known = {} if card is None else {key: value for key in COPIED if (value := getattr(card, key))}
     how = f"Quantised to weights of {settings.bits} bits on one power-of-two grid per {settings.per}"
     how += f", calibrated on {calibration} training pictures" if calibration else ""
     how += f", fine-tuned straight-through for {steps} steps" if steps else ""

@@ -267,7 +267,9 @@ class Report:
         import rich.box
         from rich.table import Table
 
-        table = Table(title=self.title(), title_justify="left", title_style="bold", box=rich.box.SIMPLE)
+        table = Table(
+            title=self.title(), title_justify="left", title_style="bold", box=rich.box.SIMPLE, padding=(0, 1, 0, 0)
+        )
         for column in TERMINAL_COLUMNS:
             table.add_column(column, justify="left" if column in {"inputs", "backend"} else "right", no_wrap=True)
         for comparison, row in zip(self.comparisons, self.rows(), strict=True):

@@ -14,9 +14,15 @@ PAPERS = {
         venue="ECCV 2024",
         url="https://arxiv.org/abs/2407.20708",
     ),
+    "ems-yolo": Paper(
+        title="Deep Directly-Trained Spiking Neural Networks for Object Detection",
+        authors="Qiaoyi Su, Yuhong Chou, Yifan Hu, Jianing Li, Shijie Mei, Ziyang Zhang, Guoqi Li",
+        venue="ICCV 2023",
+        url="https://arxiv.org/abs/2307.11411",
+    ),
 }
 
 
 def paper_of(arch: str) -> Paper | None:
     """The publication of an architecture such as ``spikeyolo-n``."""
-    return PAPERS.get(arch.rpartition("-")[0])
+    return next((paper for family, paper in PAPERS.items() if arch.startswith(f"{family}-")), None)

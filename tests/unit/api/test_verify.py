@@ -15,7 +15,7 @@ from PIL import Image
 
 import zoo
 from tests.conftest import lively_detector
-from zoo.errors import FileMissingError, InvalidInputError
+from zoo.errors import FileMissingError, InvalidInputError, UnsupportedGraphError
 from zoo.nir_graphs import metadata
 from zoo.report import Comparison, NodeResult, Report
 from zoo.verification import verify_detector, verify_in_each
@@ -52,10 +52,28 @@ def test_float64_is_identical_everywhere(deployed: Detector, images: torch.Tenso
 
 @pytest.mark.parametrize("time_steps", [2, 4])
 def test_another_number_of_time_steps(deployed: Detector, images: torch.Tensor, time_steps: int) -> None:
-    report = zoo.verify(deployed, "all", images=images[:1], time_steps=time_steps, dtype="float64")
+    report = zoo.verify(deployed, ["norse"], images=images[:1], time_steps=time_steps, dtype="float64")
     assert report.passed
     assert report.time_steps == time_steps
     assert deployed.time_steps == 1
+
+
+def test_all_runs_what_can_and_says_who_cannot(deployed: Detector, images: torch.Tensor) -> None:
+    report = zoo.verify(deployed, "all", images=images[:1], dtype="float64")
+    assert report.passed
+    assert [row.backend for row in report.comparisons] == [
+        "module", "snntorch", "norse", "spikingjelly", "sinabs", "jax",
+    ]  # fmt: skip
+    assert list(report.refused) == ["brian2"]
+    assert any("refused by brian2: node 'backbone.stem'" in note for note in report.notes())
+    assert "refused by brian2" in report.to_markdown()
+    assert report.to_dict()["refused"] == report.refused
+
+
+def test_a_backend_that_was_asked_for_by_name_must_not_refuse(deployed: Detector, images: torch.Tensor) -> None:
+    for backends in (["brian2"], ["all", "brian2"]):
+        with pytest.raises(UnsupportedGraphError, match="too large"):
+            zoo.verify(deployed, backends, images=images[:1])
 
 
 def test_unfused_detectors_are_compared_in_deployed_form(trainable: Detector, images: torch.Tensor) -> None:
@@ -153,7 +171,7 @@ def test_default_images(deployed: Detector) -> None:
     assert {name: tuple(t.shape) for name, t in groups.items()} == {
         "digits": (16, 3, 96, 96),
         "noise": (16, 3, 96, 96),
-        "saturated": (3, 3, 96, 96),
+        "saturated": (16, 3, 96, 96),
     }
     assert all(t.dtype == torch.float64 and t.min() >= 0 and t.max() <= 1 for t in groups.values())
     assert all(torch.equal(t, t.float().double()) for t in groups.values())

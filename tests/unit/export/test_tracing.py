@@ -115,7 +115,7 @@ class Branching(nn.Module):
     [
         (Wrapped(lambda n, x: n.act(x), act=nn.SiLU()), r"the module 'act' \(SiLU\).*no exact form"),
         (Wrapped(lambda n, x: n.act(x), act=nn.Linear(4, 4)), r"the module 'act' \(Linear\).*no exact form"),
-        (Wrapped(lambda n, x: n.act(x), act=nn.AvgPool2d(2)), r"the module 'act' \(AvgPool2d\)"),
+        (Wrapped(lambda n, x: n.act(x), act=nn.AvgPool2d(3, ceil_mode=True)), r"the module 'act' \(AvgPool2d\)"),
         (Wrapped(lambda n, x: n.act(x), act=snntorch.Leaky(0.9)), r"the module 'act' \(Leaky\).*no exact form"),
         (Wrapped(lambda n, x: n.act(x), act=Bent(2, 2, 1)), r"the module 'act' \(Bent\).*no exact form"),
         (Wrapped(lambda n, x: n.act(x), act=nn.Sequential(nn.BatchNorm2d(2))), r"the module 'act.0' \(BatchNorm2d\)"),
