@@ -10,11 +10,13 @@ export HF_HUB_DISABLE_XET = 1
 
 env: $(STAMP)
 
+# sinabs pins nir<=1.0.4 and asks for samna, whose import runs pip: without its dependencies it works with nir 1.0.8.
 # torch first, alone and pinned: any other order lets pip resolve a build with gigabytes of CUDA.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch numpy
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]" pbr
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps sinabs
 	touch $@
 
 demo: env

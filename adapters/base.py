@@ -27,10 +27,14 @@ BACKENDS = {
     "norse": "norse",
     "spikingjelly": "spikingjelly",
     "sinabs": "sinabs",
-    "jax": "jax",
+    "jax": "spyx",
     "brian2": "brian2",
 }
 """Backend names, with the Python module that each needs."""
+INSTALL = {
+    "sinabs": "pip install pbr && pip install --no-deps sinabs (it pins an old nir, so it is no extra of nir-zoo)"
+}
+"""How to install a framework that pip cannot resolve together with the others."""
 
 
 class Runnable(Protocol):
@@ -119,7 +123,7 @@ def get_backend(name: str) -> Backend:
     ) as error:  # versions that do not go together raise anything
         raise MissingFrameworkError(
             f"the backend {name!r} needs the package {BACKENDS[name]!r}, which cannot be imported ({error}): "
-            f"pip install 'nir-zoo[{name}]'"
+            + INSTALL.get(name, f"pip install 'nir-zoo[{name}]'")
         ) from error
     backend: Backend = importlib.import_module(f"zoo.adapters.{name}").BACKEND
     return backend

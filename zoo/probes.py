@@ -26,9 +26,9 @@ def default_images(
     """
     height, width = image_size or config.input.image_size
     if count is None:
-        count = max(3, min(16, 16 * SMALL // (height * width)))
+        count = max(1, min(16, 16 * SMALL // (height * width)))
     shape = (config.input.channels, height, width)
-    groups = {"noise": noise_images(count, shape), "saturated": saturated_images(count, shape)}
+    groups = {"noise": noise_images(count, shape), "saturated": saturated_images(max(3, count), shape)}
     if config.input.channels == 3:
         groups = {"digits": digit_images(count, config, (height, width)), **groups}
     return groups
@@ -60,7 +60,7 @@ def saturated_images(count: int, shape: tuple[int, int, int]) -> Tensor:
         side = 2 ** (index % 6)
         squares = torch.randint(0, 2, (shape[0], height // side + 1, width // side + 1), generator=generator).double()
         images.append(squares[:, rows // side, columns // side])
-    return torch.stack(images[:count])
+    return torch.stack(images)
 
 
 def given_images(images: Tensor | Sequence[ImageSource], config: ModelConfig) -> Tensor:
