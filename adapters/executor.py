@@ -166,12 +166,17 @@ def _key(name: str) -> str:
 
 @contextmanager
 def exact_convolutions(device: torch.device) -> Iterator[None]:
-    """Without TF32, cuDNN's default for float32 convolutions, which keeps ten bits of each weight."""
-    if device.type != "cuda":
-        yield
-        return
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        yield
+    """Convolutions that only add products.
+
+    On a GPU without TF32, cuDNN's default for float32, which keeps ten bits of each weight. On a CPU without NNPACK, torch's
+    default where oneDNN does not take a convolution: its Winograd kernels round what is exact in any order of summation.
+    """
+    if device.type == "cuda":
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    else:
+        with torch.backends.nnpack.flags(enabled=False):
+            yield
 
 
 def unsupported(graph: nir.NIRGraph, framework: Framework) -> list[str]:

@@ -455,7 +455,7 @@ class _Analysis:
     def _result(self, name: str) -> NodeCertificate:
         work, value, limit = self.work[name], self.values[name].whole, LIMITS[self.dtype]
         problem = work.rounded
-        if work.bits > limit:
+        if problem is None and work.bits > limit:
             problem = f"may meet sums of {work.bits:.1f} bits, more than the {limit} of {self.dtype}"
         grid = int(value.grid[0])
         return NodeCertificate(

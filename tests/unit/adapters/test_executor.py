@@ -170,6 +170,13 @@ def test_tf32_is_off_on_a_gpu() -> None:
         assert torch.backends.cudnn.allow_tf32 == before
 
 
+def test_nnpack_is_off_on_a_cpu_while_a_graph_runs() -> None:
+    before = torch._C._get_nnpack_enabled()
+    with exact_convolutions(torch.device("cpu")):
+        assert not torch._C._get_nnpack_enabled()
+    assert torch._C._get_nnpack_enabled() == before
+
+
 def test_values_are_dropped_after_their_last_reader() -> None:
     sketch = start((1,))
     previous = "input"
