@@ -12,7 +12,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -131,6 +131,27 @@ def append_row(table: str, values: Mapping[str, object], *, folder: Path | None 
     folder = folder or results_folder()
     rows = read_rows(table, folder=folder)
     rows.append({**{key: _text(value) for key, value in values.items()}, **origin()})
+    return _write(table, rows, folder)
+
+
+def write_table(table: str, rows: Sequence[Mapping[str, object]], *, folder: Path | None = None) -> Path:
+    """Replace ``results/TABLE.csv`` by rows that one command measured.
+
+    Args:
+        table: name of the file without ``.csv``.
+        rows: measured numbers and what they were measured on; where they come from is filled in.
+        folder: instead of the checkout's ``results/``.
+
+    Returns:
+        The file.
+    """
+    where = origin()
+    return _write(
+        table, [{key: _text(value) for key, value in row.items()} | where for row in rows], folder or results_folder()
+    )
+
+
+def _write(table: str, rows: Sequence[Mapping[str, str]], folder: Path) -> Path:
     columns = list(dict.fromkeys(key for row in rows for key in row if key not in ORIGIN))
     text = io.StringIO()
     writer = csv.DictWriter(text, [*columns, *ORIGIN], restval="", lineterminator="\n")

@@ -12,7 +12,7 @@ import zoo
 from zoo.adapters.base import get_backend
 from zoo.nir_graphs import importing
 
-PAPER = Path(__file__).parents[1] / "data" / "nir_paper"
+PAPER = Path(zoo.__file__).parent / "conformance" / "nir_paper"
 
 
 @pytest.mark.parametrize("backend", ["reference", "snntorch", "norse", "spikingjelly", "sinabs", "jax", "brian2"])
