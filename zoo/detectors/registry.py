@@ -12,7 +12,7 @@ from torch import nn
 from zoo.config import DecodeSpec, InputSpec, ModelConfig, make_config
 from zoo.detectors import ems_yolo, spikeyolo
 from zoo.detectors.base import Detector
-from zoo.errors import ConfigError, UnknownModelError
+from zoo.errors import ConfigError, InvalidInputError, UnknownModelError
 
 
 class Family:
@@ -165,7 +165,7 @@ def from_config(config: ModelConfig) -> Detector:
             levels=config.levels,
             **config.variant,
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, InvalidInputError) as error:
         raise ConfigError(f"{config.arch} cannot be built from this configuration: {error}") from error
     plain = config.model_copy(update={"fused": False, "merged": False, "quantization": None})
     detector = Detector(network, plain)
