@@ -260,7 +260,7 @@ def verify(
         time_steps: T, if other than the detector's own.
         dtype: of the backends. A graph that is certified for it must give the same bits everywhere; else ``float64`` is judged
             (every spike identical and heads within 1e-9) and ``float32`` reported.
-        record: keep every trace in ``report.traces``.
+        record: keep every trace in ``report.traces``, by default of 4 images per group; ``zoo.recording`` writes them as files.
 
     Raises:
         UnknownModelError, FileMissingError, CorruptFileError, CheckpointError: see :func:`load`.

@@ -29,7 +29,7 @@ from zoo.cli_common import (
     split_names,
     write_json,
 )
-from zoo.errors import ZooError
+from zoo.errors import InvalidInputError, ZooError
 
 app = typer.Typer(
     name="zoo",
@@ -190,6 +190,15 @@ def verify(
         list[str] | None, typer.Option("--images", metavar="PATH", help="Pictures; default: digits, noise, extremes.")
     ] = None,
     time_steps: Annotated[int | None, typer.Option("--time-steps", "-T", help="T, if not the model's own.")] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write spikes, potentials and rasters; compares 4 images of each group by default."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the folder of --record if it is there.")
+    ] = False,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table as Markdown.")] = None,
     json: JsonOption = None,
 ) -> None:
@@ -199,13 +208,21 @@ def verify(
 
     check_writable(json)
     check_writable(markdown)
+    if record is not None and record.exists() and not overwrite:
+        raise InvalidInputError(f"{record} exists already; choose another folder or --overwrite")
     report = zoo.verify(
         name,
         split_names(backends or ["all"]),
         images=find_pictures(images) if images else None,
         time_steps=time_steps,
         dtype=dtype,
+        record=record is not None,
     )
+    if record is not None and report.graph is not None:
+        from zoo.recording import write_recording
+
+        write_recording(report, report.graph, record, overwrite=overwrite)
+        out.print(f"recorded in {record}: start with {record / 'README.md'}", highlight=False)
     write_json(json, report.to_dict())
     if markdown is not None:
         write_atomically(markdown, report.to_markdown())

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.files import write_atomically
 
 if TYPE_CHECKING:
+    import nir
     from rich.table import Table
 
 HEAD_TOLERANCE = 1e-9  # relative, in float64
@@ -180,6 +181,7 @@ class Report:
         certified: whether it is certified: then all comparisons must be identical to the last bit.
         refused: why backends that were not named one by one do not run this graph.
         traces: by (inputs, backend), where recording was asked for; batches in order.
+        graph: what was run.
     """
 
     model: str
@@ -192,6 +194,7 @@ class Report:
     certified: bool = False
     refused: dict[str, list[str]] = field(default_factory=dict)
     traces: dict[tuple[str, str], list[Any]] = field(default_factory=dict, repr=False)
+    graph: nir.NIRGraph | None = field(default=None, repr=False)
 
     judge = "numpy reference in float64"
 

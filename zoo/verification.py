@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from zoo.data.images import ImageSource
 
+RECORDED = 4  # default images per group where everything is kept
 CHUNK = 2**19  # input values per run: bounds the memory that recorded spikes take
 
 
@@ -81,7 +82,7 @@ def verify_in_each(
         )
     names, asked = _names(backends)
     deployed = _deployed(detector, time_steps)
-    groups = _groups(images, deployed)
+    groups = _groups(images, deployed, few=record)
     if torch.float32 in dtypes:  # every backend, the judge too, sees the very same numbers
         groups = {name: frames.float().double() for name, frames in groups.items()}
     image_size = _common_size(groups)
@@ -111,6 +112,7 @@ def verify_in_each(
             certified=proof is not None and proof.certified,
             refused=refused,
             traces={key[:2]: traces for key, traces in work.traces.items() if key[2] in (dtype, None)},
+            graph=graph,
         )
         for dtype in dtypes
     ]
@@ -132,11 +134,11 @@ def _deployed(detector: Detector, time_steps: int | None) -> Detector:
     return deployed.requires_grad_(False)
 
 
-def _groups(images: Images, detector: Detector) -> dict[str, Tensor]:
+def _groups(images: Images, detector: Detector, *, few: bool) -> dict[str, Tensor]:
     """Frames (T, B, C, H, W), float64, by group."""
     config = detector.config
     if images is None:
-        groups: Mapping[str, Tensor] = default_images(config)
+        groups: Mapping[str, Tensor] = default_images(config, count=RECORDED if few else None)
     elif isinstance(images, Mapping):
         groups = {name: given_images(tensor, config) for name, tensor in images.items()}
     else:

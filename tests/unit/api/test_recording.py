@@ -1,0 +1,109 @@
+"""`zoo verify --record`: NIR data that stock nir reads, rasters, the first divergence, and a page that explains them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nir
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import lively_detector
+from zoo.errors import InvalidInputError
+from zoo.recording import Run, _first, _panel, write_recording
+from zoo.report import Report
+from zoo.verification import verify_in_each
+
+if TYPE_CHECKING:
+    from zoo.detectors.base import Detector
+
+
+STEPS = 2
+
+
+@pytest.fixture(scope="module")
+def reports() -> tuple[Report, Report]:
+    """float64, where everything agrees, and float32, where rounding flips spikes."""
+    detector: Detector = lively_detector("spikeyolo-pico", time_steps=STEPS)
+    images = {"noise": torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))}
+    exact, rounded = verify_in_each(
+        detector, ["norse"], images=images, dtypes=[torch.float64, torch.float32], record=True
+    )
+    return exact, rounded
+
+
+def test_files_hold_what_was_recorded(reports: tuple[Report, Report], tmp_path: Path) -> None:
+    report = reports[0]
+    assert report.graph is not None
+    folder = write_recording(report, report.graph, tmp_path / "out")
+    names = {path.name for path in folder.iterdir()}
+    assert {
+        "README.md",
+        "report.json",
+        "rasters-noise.png",
+        "noise-norse.nirdata.h5",
+        "noise-module.nirdata.h5",
+    } <= names
+    assert "divergence-noise.png" not in names
+    data = nir.read_data(folder / "noise-norse.nirdata.h5")
+    trace = report.traces["noise", "norse"][0]
+    for node, spikes in trace.spikes.items():
+        recorded = data.nodes[node].observables["spikes"]
+        assert recorded.data.dtype == bool
+        assert recorded.dt == 1.0
+        expected = np.moveaxis(spikes, 1, 0).reshape(3, STEPS, -1) > 0
+        assert np.array_equal(recorded.data, expected)
+        potential = data.nodes[node].observables["potential"].data
+        neuron = report.graph.nodes[node]
+        threshold = np.asarray(neuron.threshold if isinstance(neuron, nir.Threshold) else neuron.v_threshold).ravel()
+        assert np.array_equal(potential > threshold, expected)  # both belong together
+    with Image.open(folder / "rasters-noise.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert not (pixels == (214, 39, 40)).all(1).any()
+    assert (pixels == 0).all(1).mean() > 0.02
+    page = (folder / "README.md").read_text()
+    assert "Everything agrees" in page
+    assert "every spike agrees" in page
+    assert "How to read this" in page
+
+
+def test_a_divergence_is_drawn_and_explained(reports: tuple[Report, Report], tmp_path: Path) -> None:
+    report = reports[1]
+    if not any(row.mismatches for row in report.comparisons):
+        pytest.fail("float32 did not flip a single spike: choose another seed")
+    assert report.graph is not None
+    folder = write_recording(report, report.graph, tmp_path / "out")
+    page = (folder / "README.md").read_text()
+    first = next(row for row in report.comparisons if row.first_divergence is not None).first_divergence
+    assert first is not None
+    assert f"node {first[0]}, step {first[1]}" in page
+    with Image.open(folder / "rasters-noise.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert (pixels == (214, 39, 40)).all(1).any()
+
+
+def test_an_existing_folder_is_left_alone(reports: tuple[Report, Report], tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    assert reports[0].graph is not None
+    with pytest.raises(InvalidInputError, match="exists"):
+        write_recording(reports[0], reports[0].graph, tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+def test_the_first_divergence_is_the_earliest_step() -> None:
+    judge = Run({"a": np.zeros((3, 2, 4)), "b": np.zeros((3, 2, 4))}, {})
+    late, early = np.zeros((3, 2, 4)), np.zeros((3, 2, 4))
+    late[2, 0, 1] = early[1, 1, 3] = 1
+    assert _first(judge, Run({"a": late, "b": early}, {}), ["a", "b"]) == ("b", 1, 1, 3)
+    assert _first(judge, judge, ["a", "b"]) is None
+
+
+def test_a_panel_shows_a_single_flip() -> None:
+    spikes = np.zeros((2, 3, 500))
+    other = spikes.copy()
+    other[1, 2, 499] = 1
+    image = _panel(spikes, other)
+    assert (image == (214, 39, 40)).all(2).sum() == 1
