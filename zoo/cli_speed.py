@@ -1,0 +1,99 @@
+"""``zoo benchmark``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import rich.box
+import typer
+from rich.table import Table
+
+from zoo.cli_common import JsonOption, check_writable, out, parse_size, split_names, write_json
+from zoo.errors import UnknownModelError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(benchmark)
+
+
+def benchmark(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name of `zoo list`, a model folder, an architecture, or `folding`.")
+    ],
+    backends: Annotated[list[str] | None, typer.Option("--backend", "-b", help="Repeatable; default: all.")] = None,
+    image_size: Annotated[str | None, typer.Option(metavar="HxW", help="Pixels; by default the model's own.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images per call.")] = 1,
+    repeats: Annotated[int, typer.Option(help="Turns; the fastest counts.")] = 5,
+    threads: Annotated[int, typer.Option(help="CPU threads of torch.")] = 2,
+    record_results: Annotated[
+        bool, typer.Option("--record-results", help="Add rows to results/speed.csv (in a checkout).")
+    ] = False,
+    json: JsonOption = None,
+) -> None:
+    """Time every backend against the snnTorch definition; `folding`: T folded into the batch against stepping."""
+    import torch
+
+    from zoo import benchmarks
+
+    check_writable(json)
+    if record_results:
+        benchmarks.results_folder()
+    torch.set_num_threads(threads)
+    conditions = {"model": name, "batch_size": batch_size, "threads": threads, "repeats": repeats}
+    if name == "folding":
+        rows = _folding(repeats)
+    else:
+        rows = _backends(name, split_names(backends or ["all"]), parse_size(image_size), batch_size, repeats)
+    write_json(json, [conditions | row for row in rows])
+    if record_results:
+        for row in rows:
+            benchmarks.append_row("speed", conditions | row)
+    if str(json) != "-":
+        _show(name, rows)
+
+
+def _folding(repeats: int) -> list[dict[str, object]]:
+    from zoo.speed import time_folding
+
+    found = time_folding(repeats=repeats)
+    return [
+        {"backend": way, "image_size": "256x16x16", "time_steps": 8, "unit": "ms per step", "value": value,
+         "ratio": value / found["folded"]}
+        for way, value in found.items()
+    ]  # fmt: skip
+
+
+def _backends(
+    name: str, backends: list[str], size: tuple[int, int] | None, batch_size: int, repeats: int
+) -> list[dict[str, object]]:
+    import zoo
+    from zoo.adapters.base import BACKENDS
+    from zoo.detectors.registry import architectures
+    from zoo.speed import time_backends
+
+    try:
+        detector = zoo.load(name)
+    except UnknownModelError:
+        if name not in architectures():
+            raise
+        detector = zoo.create(name, num_classes=80).fuse()
+    names = [backend for backend in BACKENDS if backend != "reference"] if "all" in backends else backends
+    timings, refused = time_backends(detector, names, image_size=size, batch_size=batch_size, repeats=repeats)
+    for backend, why in refused.items():
+        out.print(f"refused by {backend}: {why}", highlight=False, markup=False)
+    height, width = size or detector.image_size
+    return [
+        {"backend": one.backend, "image_size": f"{height}x{width}", "time_steps": detector.time_steps,
+         "unit": "ms per image", "value": one.milliseconds, "ratio": one.ratio}
+        for one in timings
+    ]  # fmt: skip
+
+
+def _show(name: str, rows: list[dict[str, object]]) -> None:
+    table = Table(
+        "backend", str(rows[0]["unit"]), "ratio", box=rich.box.SIMPLE, title=f"{name} at {rows[0]['image_size']}"
+    )
+    for row in rows:
+        table.add_row(str(row["backend"]), f"{row['value']:.2f}", f"{row['ratio']:.2f}")
+    out.print(table)

@@ -1,0 +1,144 @@
+"""Milliseconds per image, of the snnTorch definition and of every backend that runs its graph, taken in one run.
+
+All are timed in turns, so that a busy machine slows all of them alike, and the least time of each counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import nir
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.detectors.base import Detector, folded_input
+from zoo.errors import InvalidInputError, UnsupportedGraphError
+from zoo.probes import noise_images
+from zoo.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One row.
+
+    Attributes:
+        backend: ``module`` is the snnTorch definition.
+        milliseconds: per image, least of all turns.
+        ratio: of that to the module's.
+    """
+
+    backend: str
+    milliseconds: float
+    ratio: float
+
+
+def turns(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Least seconds of each call, taken in turns; a first turn only warms up."""
+    best = dict.fromkeys(calls, float("inf"))
+    with progress_bar("timing", total=(repeats + 1) * len(calls)) as bar:
+        for turn in range(repeats + 1):
+            for name, call in calls.items():
+                started = time.perf_counter()
+                call()
+                if turn:
+                    best[name] = min(best[name], time.perf_counter() - started)
+                bar.advance(name)
+    return best
+
+
+def time_backends(
+    detector: Detector,
+    backends: Sequence[str],
+    *,
+    image_size: tuple[int, int] | None = None,
+    batch_size: int = 1,
+    repeats: int = 5,
+) -> tuple[list[Timing], dict[str, str]]:
+    """Time a detector's definition and its graph on each backend, in float32 on the CPU.
+
+    Args:
+        detector: in deployed form.
+        backends: names; those that refuse the graph are left out.
+        image_size: (H, W); by default the detector's own.
+        batch_size: images per call.
+        repeats: turns.
+
+    Returns:
+        Rows, the module first, and why backends refused.
+    """
+    from zoo.adapters.base import get_backend
+
+    if repeats < 1 or batch_size < 1:
+        raise InvalidInputError("repeats and batch size must be at least 1")
+    size = image_size or detector.image_size
+    graph = detector.to_nir(size)
+    images = noise_images(batch_size, (detector.config.input.channels, *size))
+    folded = folded_input(images, detector.config).float()
+    frames = folded.unflatten(0, (detector.time_steps, -1))
+    network, refused = detector.network.eval(), {}
+    calls: dict[str, Callable[[], Any]] = {"module": lambda: network(folded)}
+    for name in backends:
+        try:
+            runnable: Any = get_backend(name).build(graph)
+        except UnsupportedGraphError as error:
+            refused[name] = error.reasons[0]
+            continue
+        calls[name] = partial(runnable, frames)
+    with torch.inference_mode():
+        best = turns(calls, repeats)
+    milliseconds = {name: 1000 * seconds / batch_size for name, seconds in best.items()}
+    return [Timing(name, ms, ms / milliseconds["module"]) for name, ms in milliseconds.items()], refused
+
+
+def acyclic_net(channels: int = 256, side: int = 16, layers: int = 3, seed: int = 0) -> nir.NIRGraph:
+    """Conv2d and LIF, several times over, without any cycle."""
+    rng = np.random.default_rng(seed)
+    shape = (channels, side, side)
+    nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": np.array(shape)})}
+    edges, last = [], "input"
+    for layer in range(layers):
+        weight = rng.normal(0, 1.5 / np.sqrt(channels * 9), (channels, channels, 3, 3)).astype(np.float32)
+        one, zero = (np.broadcast_to(np.float64(value), shape) for value in (1.0, 0.0))
+        nodes[f"conv{layer}"] = nir.Conv2d((side, side), weight, 1, 1, 1, 1, np.zeros(channels, np.float32))
+        nodes[f"lif{layer}"] = nir.LIF(tau=one * 2, r=one * 2, v_leak=zero, v_threshold=one * 0.5, v_reset=zero)
+        edges += [(last, f"conv{layer}"), (f"conv{layer}", f"lif{layer}")]
+        last = f"lif{layer}"
+    nodes["output"] = nir.Output({"output": np.array(shape)})
+    return nir.NIRGraph(nodes, [*edges, (last, "output")], type_check=False)
+
+
+def time_folding(*, time_steps: int = 8, repeats: int = 5, channels: int = 256, side: int = 16) -> dict[str, float]:
+    """Milliseconds per step of an acyclic net: all T steps folded into the batch, and stepped through one by one.
+
+    Both run the same convolutions and cells; stepping keeps the state of each neuron from step to step.
+    """
+    from zoo.adapters.executor import TorchRunnable
+    from zoo.adapters.snntorch import FRAMEWORK
+    from zoo.adapters.units import Layer, Neuron
+
+    runnable = TorchRunnable(acyclic_net(channels, side), FRAMEWORK)
+    x = (torch.rand(time_steps, 1, channels, side, side, generator=torch.Generator().manual_seed(0)) < 0.2).float()
+
+    def stepped() -> Tensor:
+        states: dict[str, Any] = {}
+        outputs = []
+        for current in x:
+            for unit in runnable.units:
+                if isinstance(unit, Neuron):
+                    before = states[unit.name] if unit.name in states else unit.cell.start(current)
+                    current, states[unit.name] = unit.cell.step(current, before)  # noqa: PLW2901 - the signal on its way
+                elif isinstance(unit, Layer):
+                    current = unit.op(current)  # noqa: PLW2901 - the signal on its way
+            outputs.append(current)
+        return torch.stack(outputs)
+
+    with torch.inference_mode():
+        if not torch.equal(stepped(), runnable(x)["output"]):
+            raise AssertionError("stepping and folding must give the same bits")
+        best = turns({"folded": lambda: runnable(x), "stepped": stepped}, repeats)
+    return {name: 1000 * seconds / time_steps for name, seconds in best.items()}
