@@ -6,6 +6,7 @@ All are timed in turns, so that a busy machine slows all of them alike, and the 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -95,16 +96,28 @@ def time_backends(
     return [Timing(name, ms, ms / milliseconds["module"]) for name, ms in milliseconds.items()], refused
 
 
-def acyclic_net(channels: int = 256, side: int = 16, layers: int = 3, seed: int = 0) -> nir.NIRGraph:
-    """Conv2d and LIF, several times over, without any cycle."""
+def acyclic_net(
+    kind: str = "dense", channels: int = 256, side: int = 16, layers: int = 3, seed: int = 0
+) -> nir.NIRGraph:
+    """Convolutions with LIF neurons behind them, without any cycle.
+
+    Args:
+        kind: ``dense`` 3x3 convolutions, or ``separable`` ones as in SpikeYOLO: 1x1, then 7x7 depthwise.
+        channels, side: (channels, side, side) everywhere.
+        layers: how many.
+        seed: of the weights.
+    """
     rng = np.random.default_rng(seed)
     shape = (channels, side, side)
+    kernels = {"dense": ((3, 1),), "separable": ((1, 1), (7, channels))}[kind]
     nodes: dict[str, nir.NIRNode] = {"input": nir.Input({"input": np.array(shape)})}
     edges, last = [], "input"
-    for layer in range(layers):
-        weight = rng.normal(0, 1.5 / np.sqrt(channels * 9), (channels, channels, 3, 3)).astype(np.float32)
+    for layer, (kernel, groups) in enumerate(kernels * layers):
+        fan_in = channels // groups
+        weight = rng.normal(0, 2 / np.sqrt(fan_in * kernel**2), (channels, fan_in, kernel, kernel)).astype(np.float32)
         one, zero = (np.broadcast_to(np.float64(value), shape) for value in (1.0, 0.0))
-        nodes[f"conv{layer}"] = nir.Conv2d((side, side), weight, 1, 1, 1, 1, np.zeros(channels, np.float32))
+        bias = np.zeros(channels, np.float32)
+        nodes[f"conv{layer}"] = nir.Conv2d((side, side), weight, 1, kernel // 2, 1, groups, bias)
         nodes[f"lif{layer}"] = nir.LIF(tau=one * 2, r=one * 2, v_leak=zero, v_threshold=one * 0.5, v_reset=zero)
         edges += [(last, f"conv{layer}"), (f"conv{layer}", f"lif{layer}")]
         last = f"lif{layer}"
@@ -112,30 +125,28 @@ def acyclic_net(channels: int = 256, side: int = 16, layers: int = 3, seed: int 
     return nir.NIRGraph(nodes, [*edges, (last, "output")], type_check=False)
 
 
-def time_folding(*, time_steps: int = 8, repeats: int = 5, channels: int = 256, side: int = 16) -> dict[str, float]:
+def time_folding(
+    kind: str = "dense", *, time_steps: int = 8, repeats: int = 5, channels: int = 256, side: int = 16
+) -> dict[str, float]:
     """Milliseconds per step of an acyclic net: all T steps folded into the batch, and stepped through one by one.
 
-    Both run the same convolutions and cells; stepping keeps the state of each neuron from step to step.
+    Both are the executor: stepping is what it does with the nodes of a cycle, applied to all of them.
     """
     from zoo.adapters.executor import TorchRunnable
     from zoo.adapters.snntorch import FRAMEWORK
-    from zoo.adapters.units import Layer, Neuron
+    from zoo.adapters.units import Context, Layer, Loop, Neuron
 
-    runnable = TorchRunnable(acyclic_net(channels, side), FRAMEWORK)
+    runnable = TorchRunnable(acyclic_net(kind, channels, side), FRAMEWORK)
     x = (torch.rand(time_steps, 1, channels, side, side, generator=torch.Generator().manual_seed(0)) < 0.2).float()
+    ops = {unit.name: unit.cell if isinstance(unit, Neuron) else unit.op for unit in runnable.units
+           if isinstance(unit, Neuron | Layer)}  # fmt: skip
+    sources = {unit.name: unit.reads for unit in runnable.units}
+    loop = Loop(["input"], tuple(ops), sources, ops, frozenset())
 
     def stepped() -> Tensor:
-        states: dict[str, Any] = {}
-        outputs = []
-        for current in x:
-            for unit in runnable.units:
-                if isinstance(unit, Neuron):
-                    before = states[unit.name] if unit.name in states else unit.cell.start(current)
-                    current, states[unit.name] = unit.cell.step(current, before)  # noqa: PLW2901 - the signal on its way
-                elif isinstance(unit, Layer):
-                    current = unit.op(current)  # noqa: PLW2901 - the signal on its way
-            outputs.append(current)
-        return torch.stack(outputs)
+        context = Context({"input": x}, Counter({"output": 1, "input": 1}), frozenset())
+        loop.run(context)
+        return context.values["output"]
 
     with torch.inference_mode():
         if not torch.equal(stepped(), runnable(x)["output"]):

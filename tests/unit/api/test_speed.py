@@ -44,8 +44,9 @@ def test_every_backend_that_accepts_the_graph_has_a_row(deployed: Detector) -> N
 
 
 def test_folding_and_stepping_give_the_same_bits() -> None:
-    found = time_folding(time_steps=3, repeats=1, channels=8, side=4)
-    assert set(found) == {"folded", "stepped"}
+    for kind in ("dense", "separable"):
+        found = time_folding(kind, time_steps=3, repeats=1, channels=8, side=4)
+        assert set(found) == {"folded", "stepped"}
 
 
 def test_command_line(tmp_path: Path, model_folder: Path) -> None:
