@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from zoo.cards import Card
     from zoo.detectors.base import Detector
-    from zoo.nir_graphs.certificate import Certificate
+    from zoo.nir_graphs.certificate import Certificate, InputGrid
     from zoo.report import Report
     from zoo.results import Result
 
@@ -42,6 +42,7 @@ __all__ = [
     "Card",
     "Certificate",
     "Detector",
+    "InputGrid",
     "Report",
     "Result",
     "__version__",
@@ -62,6 +63,7 @@ _HOMES = {
     "Card": "zoo.cards",
     "Certificate": "zoo.nir_graphs.certificate",
     "Detector": "zoo.detectors.base",
+    "InputGrid": "zoo.nir_graphs.certificate",
     "Report": "zoo.report",
     "Result": "zoo.results",
     "certify": "zoo.api",

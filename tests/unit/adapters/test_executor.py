@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import sys
 import weakref
 
 import nir
@@ -251,3 +252,20 @@ def test_unknown_and_missing_backends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BACKENDS, "norse", "a_module_that_is_not_there")
     with pytest.raises(MissingFrameworkError, match=r"nir-zoo\[norse\]"):
         get_backend("norse")
+
+
+@pytest.mark.parametrize(
+    ("backend", "package", "advice"),
+    [
+        ("spikingjelly", "spikingjelly", r"nir-zoo\[spikingjelly\]"),
+        ("sinabs", "sinabs", "--no-deps sinabs"),
+        ("jax", "spyx", r"nir-zoo\[jax\]"),
+        ("brian2", "brian2", r"nir-zoo\[brian2\]"),
+    ],
+)
+def test_every_missing_framework_says_how_to_get_it(
+    backend: str, package: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingFrameworkError, match=advice):
+        get_backend(backend)
