@@ -9,7 +9,7 @@ import nir
 import numpy as np
 from torch import nn
 
-from zoo.errors import InvalidInputError
+from zoo.errors import ExportError, InvalidInputError
 from zoo.nir_graphs import metadata, shapes
 from zoo.nir_graphs.tracing import is_leaf, lower
 from zoo.nir_graphs.values import Builder, Segment, Shape, Value
@@ -85,6 +85,7 @@ def export_detector(detector: Detector, image_size: tuple[int, int] | int | None
         raise InvalidInputError(
             f"image_size must be (height, width), each a positive multiple of {multiple} (the largest stride), got {size}"
         )
+    _require_nir_form(detector)
     network = (detector if detector.is_fused else detector.fuse()).network
     graph = export_module(network, (config.input.channels, size[0], size[1]), time_steps=config.time_steps)
     info = metadata.get(graph)
@@ -94,3 +95,14 @@ def export_detector(detector: Detector, image_size: tuple[int, int] | int | None
     return metadata.put(
         graph, replace(info, time_steps=config.time_steps, image_size=size, outputs=outputs, input_grid=grid)
     )
+
+
+def _require_nir_form(detector: Detector) -> None:
+    """Name all modules of a form that cannot be exported, rather than the first one."""
+    reasons: dict[str, str] = getattr(detector.network, "without_nir_form", dict)()
+    if reasons:
+        listed = "; ".join(f"{name!r} {reason}" for name, reason in reasons.items())
+        raise ExportError(
+            f"this form of {detector.config.arch} has no exact NIR form: {listed}. The native form has one: "
+            f"zoo.create({detector.config.arch!r}, ...)"
+        )

@@ -67,6 +67,8 @@ def _agree_on_time_steps(builder: Builder, module: FoldedNeuron) -> None:
 
 def hard_reset_neuron(builder: Builder, module: LIF, name: str, value: Value) -> Value:
     """LIF with a hard reset: ``nir.LIF``, with tau in float64 so that dt / tau is the module's own gain."""
+    if not module.scales_input:
+        raise Refusal("it does not scale its input, which NIR's LIF does; the native form does, too")
     gain = 1 - module.decay
     tau = 1 / gain
     if 1 / tau != gain:

@@ -1,8 +1,9 @@
 """EMS-YOLO: deep directly-trained spiking neural networks for object detection.
 
 Su, Chou, Hu, Li, Mei, Zhang, Li: "Deep Directly-Trained Spiking Neural Networks for Object Detection", ICCV 2023. Written from
-the paper and from measurements of its released behaviour, in its NIR-native form (see :mod:`zoo.layers.ems_blocks`): hard-reset
-leaky integrate-and-fire neurons, spikes before every pool, and a neuron in front of the head's convolutions too.
+the paper and from measurements of its released behaviour. In the NIR-native form (see :mod:`zoo.layers.ems_blocks`) hard-reset
+leaky integrate-and-fire neurons are in front of every pool and of the head's convolutions too; the official form (see
+:mod:`zoo.layers.ems_official`) computes what the authors' checkpoints were trained for.
 
 The input (T*B, 3, H, W) is the image repeated T times. A residual backbone ends at the coarse stride; the neck brings its
 features back to the fine one; each of the two scales has an anchor-based head of one convolution.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,20 +22,43 @@ from torch import Tensor, nn
 from zoo.config import Anchors, DecodeSpec, InputSpec
 from zoo.layers.conv import ConvBN, threshold_norm
 from zoo.layers.ems_blocks import EMSBlock1, EMSBlock2, NeuronFactory, SpikeConv
+from zoo.layers.ems_official import LeakySiLU, OfficialBlock1, OfficialBlock2, OfficialConv
 from zoo.layers.heads import AnchorDetect
 from zoo.layers.neurons import LIF
 
 ANCHORS: Anchors = (((10, 14), (23, 27), (37, 58)), ((81, 82), (135, 169), (344, 319)))
-Block = Callable[..., nn.Module]
 
 
-def bottleneck(block: Block) -> Block:
-    """A block with half of its output channels in between."""
+@dataclass(frozen=True)
+class Kind:
+    """A kind of block.
 
-    def make(in_channels: int, out_channels: int, *args: int, neuron: NeuronFactory) -> nn.Module:
-        return block(in_channels, out_channels, *args, hidden=out_channels // 2, neuron=neuron)
+    Attributes:
+        block: ``block1``, ``block2`` (of the paper), or ``conv``.
+        hidden: channels between its convolutions; by default ``share`` of the output channels.
+        share: see there; 0.5 for the bottleneck blocks of the event-based variants.
+    """
 
-    return make
+    block: Literal["block1", "block2", "conv"]
+    hidden: int | None = None
+    share: float = 1.0
+
+    def make(self, form: Form, in_channels: int, out_channels: int, *args: int, neuron: NeuronFactory) -> nn.Module:
+        """The block."""
+        if self.block == "conv":
+            return BLOCKS[form][self.block](in_channels, out_channels, *args, neuron=neuron)
+        hidden = self.hidden or int(out_channels * self.share)
+        return BLOCKS[form][self.block](in_channels, out_channels, *args, hidden=hidden, neuron=neuron)
+
+
+Form = Literal["native", "official"]
+BLOCKS: dict[Form, dict[str, Callable[..., nn.Module]]] = {
+    "native": {"block1": EMSBlock1, "block2": EMSBlock2, "conv": SpikeConv},
+    "official": {"block1": OfficialBlock1, "block2": OfficialBlock2, "conv": OfficialConv},
+}
+B1, B2, CONV = Kind("block1"), Kind("block2"), Kind("conv")
+WIDE = Kind("block1", hidden=1024)
+HALF1, HALF2 = Kind("block1", share=0.5), Kind("block2", share=0.5)
 
 
 @dataclass(frozen=True)
@@ -56,12 +81,12 @@ class Size:
     """
 
     stem: int
-    stages: tuple[tuple[Block, int, int], ...]
+    stages: tuple[tuple[Kind, int, int], ...]
     fine: int
-    top: Block
-    coarse: Block
-    lateral: Block
-    merge: Block
+    top: Kind
+    coarse: Kind
+    lateral: Kind
+    merge: Kind
     widths: tuple[int, int, int, int] = (256, 512, 128, 256)
     stem_kernel: int = 7
     strides: tuple[int, int] = (16, 32)
@@ -69,17 +94,13 @@ class Size:
     image_size: int = 640
 
 
-WIDE = partial(EMSBlock1, hidden=1024)
-HALF1, HALF2 = bottleneck(EMSBlock1), bottleneck(EMSBlock2)
-
-
-def _plain(*depths: int, down: Block = EMSBlock1) -> tuple[tuple[Block, int, int], ...]:
+def _plain(*depths: int, down: Kind = B1) -> tuple[tuple[Kind, int, int], ...]:
     """Four stages of 64 to 512 channels; in all but the first, ``down`` halves the resolution."""
-    rows: list[tuple[Block, int, int]] = []
+    rows: list[tuple[Kind, int, int]] = []
     for stage, depth in enumerate(depths):
         channels = 64 * 2**stage
-        rows.append((down if stage else EMSBlock1, channels, 2))
-        rows += [(EMSBlock1, channels, 1)] * (depth - 1)
+        rows.append((down if stage else B1, channels, 2))
+        rows += [(B1, channels, 1)] * (depth - 1)
     return tuple(rows)
 
 
@@ -91,14 +112,14 @@ SIZES = {
     # For small pictures (the handwritten digits): finer scales and narrower blocks.
     "pico": Size(
         16,
-        ((EMSBlock1, 32, 2), (EMSBlock1, 64, 2), (EMSBlock1, 64, 1), (EMSBlock1, 128, 2), (EMSBlock1, 128, 1)),
-        2, EMSBlock1, EMSBlock1, EMSBlock1, EMSBlock1,
+        ((B1, 32, 2), (B1, 64, 2), (B1, 64, 1), (B1, 128, 2), (B1, 128, 1)),
+        2, B1, B1, B1, B1,
         widths=(96, 128, 32, 64), strides=(8, 16), anchors=_DIGIT_ANCHORS, image_size=96,
     ),
-    "resnet10": Size(64, _plain(1, 1, 1, 1, down=EMSBlock2), 2, WIDE, EMSBlock1, EMSBlock1, EMSBlock1),
-    "resnet18": Size(64, _plain(2, 2, 2, 2), 5, EMSBlock1, SpikeConv, EMSBlock1, SpikeConv),
-    "resnet34": Size(64, _plain(3, 4, 6, 3), 12, WIDE, EMSBlock1, EMSBlock1, EMSBlock1),
-    "resnet34-cat": Size(64, _plain(3, 4, 6, 3, down=EMSBlock2), 12, EMSBlock1, SpikeConv, EMSBlock1, SpikeConv),
+    "resnet10": Size(64, _plain(1, 1, 1, 1, down=B2), 2, WIDE, B1, B1, B1),
+    "resnet18": Size(64, _plain(2, 2, 2, 2), 5, B1, CONV, B1, CONV),
+    "resnet34": Size(64, _plain(3, 4, 6, 3), 12, WIDE, B1, B1, B1),
+    "resnet34-cat": Size(64, _plain(3, 4, 6, 3, down=B2), 12, B1, CONV, B1, CONV),
     "res10-ee": Size(32, _RES10_EE, 2, HALF1, HALF2, HALF1, HALF1, stem_kernel=3),
     "res18-ee": Size(32, _RES18_EE, 5, HALF1, HALF2, HALF1, HALF1, stem_kernel=3),
 }  # fmt: skip
@@ -114,8 +135,9 @@ class EMSYOLO(nn.Module):
         num_classes: number of classes.
         time_steps: T.
         levels: must be 1.
-        decay: of the neurons; 0.5 can be certified for float32, EMS-YOLO's own is 0.25.
+        decay: of the neurons; natively 0.5, which can be certified for float32; EMS-YOLO's own is 0.25.
         threshold: of the neurons.
+        form: ``native``, or ``official``: what the released models compute, quirks included. It has no NIR form.
     """
 
     def __init__(
@@ -125,34 +147,57 @@ class EMSYOLO(nn.Module):
         num_classes: int,
         time_steps: int = 4,
         levels: int = 1,
-        decay: float = 0.5,
+        decay: float | None = None,
         threshold: float = 0.5,
+        form: Form = "native",
     ) -> None:
+        if form not in BLOCKS:
+            raise ValueError(f"form must be 'native' or 'official', not {form!r}")
         if levels != 1:
             raise ValueError(f"EMS-YOLO's neurons are binary: levels must be 1, not {levels}")
         super().__init__()
         numbers = SIZES[size]
-        neuron = partial(LIF, time_steps=time_steps, decay=decay, threshold=threshold)
+        self.form = form
+        neuron = partial(
+            LIF,
+            time_steps=time_steps,
+            decay={"native": 0.5, "official": 0.25}[form] if decay is None else decay,
+            threshold=threshold,
+            scales_input=form == "native",
+        )
         self.fine = numbers.fine
         self.stem: nn.Module = ConvBN(3, numbers.stem, numbers.stem_kernel, 2, norm=threshold_norm)
         self.stages = nn.ModuleList()
         channels = numbers.stem
-        for block, width, stride in numbers.stages:
-            self.stages.append(block(channels, width, 3, stride, neuron=neuron))
+        for kind, width, stride in numbers.stages:
+            self.stages.append(kind.make(form, channels, width, 3, stride, neuron=neuron))
             channels = width
         top, coarse, lateral, merge = numbers.widths
-        self.top = numbers.top(channels, top, 3, 1, neuron=neuron)
-        self.coarse = numbers.coarse(top, coarse, 3, 1, neuron=neuron)
-        self.lateral = numbers.lateral(top, lateral, 1, 1, neuron=neuron)
+        self.top = numbers.top.make(form, channels, top, 3, 1, neuron=neuron)
+        self.coarse = numbers.coarse.make(form, top, coarse, 3, 1, neuron=neuron)
+        self.lateral = numbers.lateral.make(form, top, lateral, 1, 1, neuron=neuron)
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
-        self.merge = numbers.merge(lateral + numbers.stages[self.fine][1], merge, 3, 1, neuron=neuron)
+        features = lateral + numbers.stages[self.fine][1]
+        self.merge = numbers.merge.make(form, features, merge, 3, 1, neuron=neuron)
         self.head = AnchorDetect(
             num_classes,
             (merge, coarse),
             strides=numbers.strides,
             anchors_per_cell=len(numbers.anchors[0]),
-            neuron=neuron,
+            neuron=neuron if form == "native" else None,
         )
+
+    def without_nir_form(self) -> dict[str, str]:
+        """Modules that have no exact NIR form, and why."""
+        if self.form == "native":
+            return {}
+        reasons = {}
+        for name, module in self.named_modules():
+            if isinstance(module, nn.MaxPool2d):
+                reasons[name] = "max-pools real values"
+            elif isinstance(module, LeakySiLU):
+                reasons[name] = "is a SiLU unit, not a spiking neuron"
+        return reasons
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(T*B, 3, H, W) -> raw head maps, finest first."""

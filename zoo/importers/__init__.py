@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,20 @@ from torch import Tensor
 
 from zoo.detectors.base import Detector
 from zoo.detectors.registry import create
-from zoo.errors import CheckpointError, UnknownModelError
-from zoo.importers import spikeyolo
+from zoo.errors import CheckpointError, InvalidInputError, UnknownModelError
+from zoo.importers import ems_yolo, spikeyolo
 from zoo.importers.pickles import read_checkpoint
 
-__all__ = ["import_official", "read_checkpoint"]
+__all__ = ["OFFICIAL", "import_official", "read_checkpoint"]
+Convert = Callable[[dict[str, Tensor], str], dict[str, Tensor]]
+OFFICIAL: dict[str, tuple[Convert, dict[str, Any]]] = {
+    **{
+        f"spikeyolo-{size}": (spikeyolo.convert, {"form": "official", "rounding": "half_even"})
+        for size in spikeyolo.OFFICIAL_SIZES
+    },
+    **{f"ems-yolo-{size}": (ems_yolo.convert, {"form": "official"}) for size in ems_yolo.OFFICIAL_SIZES},
+}
+"""Architectures whose authors' checkpoints can be imported: how keys are renamed, and the arguments of the official form."""
 
 
 def import_official(
@@ -31,7 +40,7 @@ def import_official(
     """A detector in the authors' own form, with the authors' weights.
 
     Args:
-        arch: ``spikeyolo-n``, ``-s``, ``-m`` or ``-l``.
+        arch: a key of ``OFFICIAL``, for example ``spikeyolo-n`` or ``ems-yolo-resnet34-cat``.
         checkpoint: path of the authors' file (read without running code from it), or official keys -> tensors;
             ``num_batches_tracked`` may be absent.
         num_classes: classes of the checkpoint.
@@ -41,7 +50,7 @@ def import_official(
         **variant: further arguments of the architecture.
 
     Returns:
-        The unfused official form (half-even rounding, pooling of real values), eval mode, in the checkpoint's type; half
+        The unfused official form (quirks of the released code included), eval mode, in the checkpoint's type; half
         precision becomes float32.
 
     Raises:
@@ -49,20 +58,29 @@ def import_official(
         FileMissingError, CorruptFileError: no such file, or a damaged one.
         CheckpointError: other keys or shapes than this architecture's, or code where data should be.
     """
-    family, _, size = arch.rpartition("-")
-    if family != "spikeyolo" or size not in spikeyolo.OFFICIAL_SIZES:
-        known = ", ".join(f"spikeyolo-{name}" for name in spikeyolo.OFFICIAL_SIZES)
-        raise UnknownModelError(f"there are no official checkpoints of {arch!r} to import; importable: {known}")
+    if arch not in OFFICIAL:
+        raise UnknownModelError(
+            f"there are no official checkpoints of {arch!r} to import; importable: {', '.join(OFFICIAL)}"
+        )
+    convert, defaults = OFFICIAL[arch]
+    if time_steps is None:
+        raise InvalidInputError(
+            f"{arch} is a spiking network: say how many time steps it was trained with (time_steps)"
+        )
     state = dict(checkpoint) if isinstance(checkpoint, Mapping) else read_checkpoint(checkpoint)
+    anchors = ems_yolo.anchors_of(state, arch) if arch.startswith("ems-yolo-") else None
     detector = create(
         arch,
         num_classes=num_classes,
         class_names=class_names,
         time_steps=time_steps,
         levels=levels,
-        **{"form": "official", "rounding": "half_even", **variant},
+        **{**defaults, **variant},
     )
-    load_strictly(detector.network, spikeyolo.convert(state, size), arch, num_classes)
+    if anchors is not None:
+        decode = detector.config.decode.model_copy(update={"anchors": anchors})
+        detector.config = detector.config.model_copy(update={"decode": decode})
+    load_strictly(detector.network, convert(state, arch.partition("yolo-")[2]), arch, num_classes)
     return detector.eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import torch
@@ -85,7 +86,7 @@ class AnchorDetect(nn.Module):
         channels: C_i of each scale, finest first.
         strides: input pixels per cell of each scale; only used for the initial biases.
         anchors_per_cell: anchors at each cell.
-        neuron: makes each neuron.
+        neuron: makes each neuron; None for convolutions of real values, as released.
     """
 
     def __init__(
@@ -95,11 +96,16 @@ class AnchorDetect(nn.Module):
         *,
         strides: Sequence[int],
         anchors_per_cell: int,
-        neuron: Callable[[], FoldedNeuron],
+        neuron: Callable[[], FoldedNeuron] | None,
     ) -> None:
         super().__init__()
         outputs = anchors_per_cell * (5 + num_classes)
-        self.scales = nn.ModuleList(SpikeConvNoBN(c, outputs, neuron=neuron) for c in channels)
+        self.scales = nn.ModuleList(
+            nn.Sequential(OrderedDict(conv=nn.Conv2d(c, outputs, 1)))
+            if neuron is None
+            else SpikeConvNoBN(c, outputs, neuron=neuron)
+            for c in channels
+        )
         for scale, stride in zip(self.scales, strides, strict=True):
             bias = scale.conv.bias.data.view(anchors_per_cell, -1)  # type: ignore[union-attr, operator]
             bias[:, :4] = 0

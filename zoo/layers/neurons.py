@@ -153,22 +153,26 @@ class LIF(FoldedNeuron):
         v_t &= v'_{t-1} + k\,\bigl((0 - v'_{t-1}) + x_t\bigr), \qquad k = 1 - \beta, \quad v'_0 = 0 \\
         z_t &= [v_t > \theta], \qquad v'_t = v_t\,(1 - z_t)
 
-    The input is scaled by k, as NIR defines it; EMS-YOLO's published neuron leaves it as it is, which is the same up to a
-    factor in the weights before. The reset is detached from the gradient. Source: Su et al., ICCV 2023, eq. 1-3.
+    The input is scaled by k, as NIR defines it; EMS-YOLO's published neuron computes :math:`\beta v' + x`, which is the same up
+    to a factor in the weights before. The reset is detached from the gradient. Source: Su et al., ICCV 2023, eq. 1-3.
 
     Args:
         time_steps: T.
         decay: beta, in 0..1 without 1.
         threshold: theta.
+        scales_input: False for the published form.
     """
 
     levels = 1
 
-    def __init__(self, *, time_steps: int, decay: float = 0.5, threshold: float = 0.5) -> None:
+    def __init__(
+        self, *, time_steps: int, decay: float = 0.5, threshold: float = 0.5, scales_input: bool = True
+    ) -> None:
         if not 0 <= decay < 1:
             raise InvalidInputError(f"decay must lie in 0..1 and be less than 1, got {decay}")
         super().__init__(time_steps=time_steps, threshold=threshold, spike_grad=rectangle(), reset_mechanism="zero")
         self.decay = decay
+        self.scales_input = scales_input
         self.register_buffer("thresholds", torch.tensor([threshold], dtype=torch.get_default_dtype()), persistent=False)
 
     def freeze(self, dtype: torch.dtype) -> None:
@@ -182,7 +186,10 @@ class LIF(FoldedNeuron):
         mem: Tensor | None = None
         spikes = []
         for step in self.unfold(current):
-            mem = gain * step if mem is None else mem + gain * (step - mem)
+            if self.scales_input:
+                mem = gain * step if mem is None else mem + gain * (step - mem)
+            else:
+                mem = step if mem is None else self.decay * mem + step
             spikes.append(self.spike_grad(mem - threshold))
             mem = mem * (1 - spikes[-1].detach())
         return torch.cat(spikes)

@@ -10,7 +10,7 @@ import torch
 
 import zoo
 from tests.conftest import lively_detector
-from zoo.errors import ConfigError
+from zoo.errors import ConfigError, ExportError
 from zoo.nir_graphs import io
 from zoo.nir_graphs.certificate import PIXELS
 from zoo.training.anchor_loss import AnchorLoss, match
@@ -96,6 +96,27 @@ def test_published_sizes_export_at_640_and_load_in_stock_nir(size: str, tmp_path
     path = io.write(detector.to_nir((640, 640)), tmp_path / "model.nir")
     graph = nir.read(path, type_check=False)
     assert sum(isinstance(node, nir.Output) for node in graph.nodes.values()) == 2
+
+
+@pytest.mark.parametrize("form", ["native", "official"])
+@pytest.mark.parametrize("size", sorted(PARAMETERS))
+def test_every_variant_trains_a_step(size: str, form: str) -> None:
+    detector = zoo.create(f"ems-yolo-{size}", num_classes=2, time_steps=2, form=form).train()
+    assert detector.config.decode.anchors is not None
+    loss = AnchorLoss(detector.config.decode.strides, detector.config.decode.anchors, 2)
+    target = Targets(torch.tensor([[1]]), torch.tensor([[[8.0, 8, 40, 40]]]), torch.ones(1, 1).bool())
+    torch.stack(list(loss(detector(torch.rand(1, 3, 64, 64)), target).values())).sum().backward()
+    gradient = dict(detector.network.named_parameters())["stem.conv.weight"].grad
+    assert gradient is not None
+    assert gradient.isfinite().all()
+    torch.optim.SGD(detector.parameters(), lr=0.01).step()
+
+
+def test_the_official_form_refuses_export() -> None:
+    with pytest.raises(ExportError, match="no exact NIR form"):
+        zoo.create("ems-yolo-res10-ee", num_classes=2, form="official").to_nir((64, 64))
+    with pytest.raises(ConfigError, match="form must be"):
+        zoo.create("ems-yolo-pico", num_classes=2, form="published")
 
 
 def test_published_size_exports_small() -> None:
