@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -78,6 +79,8 @@ class Batches:
             num_workers=workers,
             collate_fn=_as_it_is,
             generator=torch.Generator().manual_seed(self.seed),
+            # JAX runs threads: a forked copy of a process that has loaded it may never wake up
+            multiprocessing_context="spawn" if "jax" in sys.modules else None,
         )
         return iter(loader)
 

@@ -67,7 +67,10 @@ def test_the_cache_changes_work_not_content(cache_bytes: int) -> None:
         assert dataset.made <= 10
 
 
-def test_worker_processes_change_nothing() -> None:
+@pytest.mark.parametrize("beside_jax", [False, True])
+def test_worker_processes_change_nothing(beside_jax: bool) -> None:
+    if beside_jax:  # whose threads do not survive a fork
+        pytest.importorskip("jax")
     torch.manual_seed(0)
     before = torch.get_rng_state()
     alone = list(batches().iterate(3, 8))
