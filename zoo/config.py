@@ -45,14 +45,14 @@ class DecodeSpec(_Strict):
 
     Attributes:
         kind: ``dfl``: distribution focal loss bins per box side, then class logits. ``anchors``: per anchor x, y, w, h,
-            objectness, class logits.
+            objectness, class logits, as YOLOv5 reads them; ``anchors_exp``: the same as YOLOv3 reads them.
         strides: input pixels per cell, finest scale first.
         reg_max: bins per box side (``dfl``).
         anchors: (width, height) in input pixels of each anchor of each scale (``anchors``).
         class_agnostic: non-maximum suppression across classes instead of within each class.
     """
 
-    kind: Literal["dfl", "anchors"] = "dfl"
+    kind: Literal["dfl", "anchors", "anchors_exp"] = "dfl"
     strides: Annotated[
         tuple[Annotated[int, Field(ge=1, le=256)], ...], Field(strict=False, min_length=1, max_length=8)
     ] = (
@@ -66,8 +66,8 @@ class DecodeSpec(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> DecodeSpec:
-        if (self.kind == "anchors") != (self.anchors is not None):
-            raise ValueError("kind 'anchors' goes with a list of anchors, and no other kind does")
+        if (self.kind != "dfl") != (self.anchors is not None):
+            raise ValueError("the kinds 'anchors' and 'anchors_exp' go with a list of anchors, and no other kind does")
         if self.anchors is not None:
             counts = {len(scale) for scale in self.anchors}
             if len(self.anchors) != len(self.strides) or len(counts) != 1 or not 1 <= min(counts) <= 32:

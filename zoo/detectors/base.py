@@ -84,7 +84,13 @@ class DetectorBase:
 
         spec = self.config.decode
         if spec.anchors is not None:
-            return decode_anchors(raw, strides=spec.strides, anchors=spec.anchors, num_classes=self.config.num_classes)
+            return decode_anchors(
+                raw,
+                strides=spec.strides,
+                anchors=spec.anchors,
+                num_classes=self.config.num_classes,
+                exponential=spec.kind == "anchors_exp",
+            )
         return decode_dfl(raw, strides=spec.strides, reg_max=spec.reg_max, num_classes=self.config.num_classes)
 
     def predict(

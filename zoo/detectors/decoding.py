@@ -52,20 +52,26 @@ def decode_dfl(raw: Sequence[Tensor], *, strides: Sequence[int], reg_max: int, n
     return torch.cat([(low + high) / 2, high - low, logits.sigmoid()], 1)
 
 
-def decode_anchors(raw: Sequence[Tensor], *, strides: Sequence[int], anchors: Anchors, num_classes: int) -> Tensor:
+def decode_anchors(
+    raw: Sequence[Tensor], *, strides: Sequence[int], anchors: Anchors, num_classes: int, exponential: bool = False
+) -> Tensor:
     r"""Boxes and scores of all anchors of all cells.
 
     .. math::
         c = (2\sigma(t_{xy}) - 0.5 + g)\,s, \qquad (w, h) = (2\sigma(t_{wh}))^2 \cdot \text{anchor}
 
     with the cell's index g and the stride s; a class score is objectness times class probability. This is the box of YOLOv5,
-    which EMS-YOLO uses.
+    which EMS-YOLO uses. YOLOv3 (Redmon and Farhadi, 2018, section 2.1) has, ``exponential``,
+
+    .. math::
+        c = (\sigma(t_{xy}) + g)\,s, \qquad (w, h) = e^{t_{wh}} \cdot \text{anchor}
 
     Args:
         raw: head maps (B, anchors * (5 + num_classes), H/s, W/s), finest first.
         strides: s of each map.
         anchors: (width, height) in pixels, per scale.
         num_classes: class logits per anchor.
+        exponential: boxes of YOLOv3.
 
     Returns:
         (B, 4 + num_classes, A): cx, cy, w, h in input pixels, then class scores in 0..1; scales one after the other, within
@@ -75,9 +81,11 @@ def decode_anchors(raw: Sequence[Tensor], *, strides: Sequence[int], anchors: An
     for level, stride, pairs in zip(raw, strides, anchors, strict=True):
         centres, _ = cell_centres([(level.shape[-2], level.shape[-1])], [1])
         cells = centres.to(level).T - 0.5  # (2, A)
-        values = level.unflatten(1, (len(pairs), 5 + num_classes)).flatten(3).sigmoid()  # (B, anchors, 5 + classes, A)
-        centre = (values[:, :, :2] * 2 - 0.5 + cells) * stride
-        size = (values[:, :, 2:4] * 2).square() * torch.tensor(pairs).to(level)[:, :, None]
+        logits = level.unflatten(1, (len(pairs), 5 + num_classes)).flatten(3)  # (B, anchors, 5 + classes, A)
+        values, sides = logits.sigmoid(), torch.tensor(pairs).to(level)[:, :, None]
+        within = values[:, :, :2] if exponential else values[:, :, :2] * 2 - 0.5
+        centre = (within + cells) * stride
+        size = (logits[:, :, 2:4].exp() if exponential else (values[:, :, 2:4] * 2).square()) * sides
         part = torch.cat([centre, size, values[:, :, 4:5] * values[:, :, 5:]], 2)
         parts.append(part.transpose(1, 2).flatten(2))
     return torch.cat(parts, 2)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from zoo.config import DecodeSpec, InputSpec, ModelConfig, make_config
-from zoo.detectors import ems_yolo, spikeyolo
+from zoo.detectors import ems_yolo, spikeyolo, spiking_yolo
 from zoo.detectors.base import Detector
 from zoo.errors import ConfigError, InvalidInputError, UnknownModelError
 
@@ -66,6 +66,13 @@ FAMILIES = {
         ems_yolo.input_spec,
         ems_yolo.decode_spec,
         time_steps=4,
+    ),
+    "spiking-yolo": Family(
+        "spiking-yolo",
+        tuple(spiking_yolo.SIZES),
+        spiking_yolo.SpikingYOLO,
+        spiking_yolo.input_spec,
+        spiking_yolo.decode_spec,
     ),
 }
 

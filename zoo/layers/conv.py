@@ -111,6 +111,37 @@ class ConvBN(nn.Module):
         return plain_conv(weight, bias, stride=_single(conv.stride), padding=_single(conv.padding), groups=conv.groups)
 
 
+class TransposedConvBN(nn.Module):
+    """Transposed convolution that doubles the resolution, and batch norm: (N, I, H, W) -> (N, O, 2H, 2W).
+
+    Args:
+        in_channels, out_channels: of the convolution, which has a 3x3 kernel, stride 2, and no bias.
+        norm: makes the batch norm for so many channels.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm: NormFactory = batch_norm) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(in_channels, out_channels, 3, 2, 1, output_padding=1, bias=False)
+        self.bn = norm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, I, H, W) -> (N, O, 2H, 2W)."""
+        return self.bn(self.conv(x))
+
+    def fuse(self, *, merge: bool = False) -> nn.ConvTranspose2d:
+        """The same function as one ``nn.ConvTranspose2d`` (float64); its outputs are the second axis of the weight."""
+        del merge
+        scale, shift = affine_of(self.bn)
+        fused = nn.ConvTranspose2d(
+            self.conv.in_channels, self.conv.out_channels, 3, 2, 1, output_padding=1, dtype=torch.float64
+        )
+        with torch.no_grad():
+            fused.weight.copy_(self.conv.weight.double() * scale.view(1, -1, 1, 1))
+            assert fused.bias is not None  # noqa: S101 - made with one
+            fused.bias.copy_(shift)
+        return fused
+
+
 class BNAndPad(nn.Module):
     """Batch norm, then a border one pixel wide of what the norm makes of zero: (N, C, H, W) -> (N, C, H+2, W+2).
 

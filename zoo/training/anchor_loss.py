@@ -41,7 +41,7 @@ class Matches:
     labels: Tensor
 
 
-def match(targets: Targets, anchors: Tensor, stride: int, size: tuple[int, int]) -> Matches:
+def match(targets: Targets, anchors: Tensor, stride: int, size: tuple[int, int], *, neighbours: bool = True) -> Matches:
     """Which cells and anchors of a scale learn which objects.
 
     Args:
@@ -49,6 +49,7 @@ def match(targets: Targets, anchors: Tensor, stride: int, size: tuple[int, int])
         anchors: (A, 2) width and height in pixels.
         stride: pixels per cell.
         size: (rows, columns) of the scale.
+        neighbours: whether the two cells nearest to the centre learn the object, too.
     """
     image, index = targets.valid.nonzero(as_tuple=True)
     corners, labels = targets.boxes[image, index] / stride, targets.labels[image, index]
@@ -62,6 +63,7 @@ def match(targets: Targets, anchors: Tensor, stride: int, size: tuple[int, int])
     zero = torch.zeros_like(steps)
     shifts = torch.stack([zero, steps * steps.new_tensor([1, 0]), steps * steps.new_tensor([0, 1])], 1)  # (N, 3, 2)
     cells = (home[:, None] + shifts)[objects]
+    cells = cells if neighbours else cells[:, :1]
     limit = cells.new_tensor([size[1], size[0]])
     inside = ((cells >= 0) & (cells < limit)).all(2)
     pair, which = inside.nonzero(as_tuple=True)
@@ -77,6 +79,7 @@ class AnchorLoss:
 
     Attributes:
         strides, anchors, num_classes: of the head.
+        exponential: boxes of YOLOv3, which reach no neighbouring cell; see :func:`zoo.detectors.decoding.decode_anchors`.
         box_gain, class_gain, objectness_gain: weights of the parts.
     """
 
@@ -86,6 +89,7 @@ class AnchorLoss:
     box_gain: float = 0.05
     class_gain: float = 0.5
     objectness_gain: float = 1.0
+    exponential: bool = False
 
     def __call__(self, raw: Sequence[Tensor], targets: Targets) -> dict[str, Tensor]:
         """Raw maps (B, A * (5 + classes), H/s, W/s) and objects -> the parts ``box``, ``cls``, ``obj``, each weighted."""
@@ -103,13 +107,18 @@ class AnchorLoss:
         maps = raw.unflatten(1, (len(anchors), 5 + self.num_classes)).permute(
             0, 1, 3, 4, 2
         )  # (B, A, H, W, 5 + classes)
-        found = match(targets, anchors, self.strides[index], (raw.shape[-2], raw.shape[-1]))
+        size = (raw.shape[-2], raw.shape[-1])
+        found = match(targets, anchors, self.strides[index], size, neighbours=not self.exponential)
         wanted = torch.zeros_like(maps[..., 4])
         values = maps[found.image, found.anchor, found.row, found.column]
         box = classes = values.sum() * 0
         if len(values):
-            centre = values[:, :2].sigmoid() * 2 - 0.5
-            side = (values[:, 2:4].sigmoid() * 2).square() * anchors[found.anchor] / self.strides[index]
+            centre, share = values[:, :2].sigmoid(), (values[:, 2:4].sigmoid() * 2).square()
+            if self.exponential:  # limited, so that a step too far does not end in infinity
+                share = values[:, 2:4].clamp_max(10).exp()
+            else:
+                centre = centre * 2 - 0.5
+            side = share * anchors[found.anchor] / self.strides[index]
             overlap = complete_iou(_corners(torch.cat([centre, side], 1)), _corners(found.boxes))
             box = (1 - overlap).mean()
             place = (found.image, found.anchor, found.row, found.column)

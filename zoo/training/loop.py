@@ -208,7 +208,8 @@ def make_loss(model: ModelConfig, config: TrainConfig) -> DetectionLoss | Anchor
         raise ConfigError(f"the loss of {config.arch} has no {', '.join(sorted(foreign))}")
     if decode.anchors is None:
         return DetectionLoss(decode.strides, decode.reg_max, model.num_classes, **gains)
-    return AnchorLoss(decode.strides, decode.anchors, model.num_classes, **gains)
+    exponential = decode.kind == "anchors_exp"
+    return AnchorLoss(decode.strides, decode.anchors, model.num_classes, exponential=exponential, **gains)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
