@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.detectors.base import Detector
 from zoo.detectors.registry import create
 from zoo.errors import CheckpointError, InvalidInputError, UnknownModelError
-from zoo.importers import ems_yolo, spikeyolo
+from zoo.importers import ems_yolo, spikeyolo, spiking_yolo
 from zoo.importers.pickles import read_checkpoint
 
 __all__ = ["OFFICIAL", "import_official", "read_checkpoint"]
@@ -23,6 +23,7 @@ OFFICIAL: dict[str, tuple[Convert, dict[str, Any]]] = {
         for size in spikeyolo.OFFICIAL_SIZES
     },
     **{f"ems-yolo-{size}": (ems_yolo.convert, {"form": "official"}) for size in ems_yolo.OFFICIAL_SIZES},
+    **{f"spiking-yolo-{size}": (spiking_yolo.convert, {}) for size in spiking_yolo.OFFICIAL_SIZES},
 }
 """Architectures whose authors' checkpoints can be imported: how keys are renamed, and the arguments of the official form."""
 
@@ -63,7 +64,12 @@ def import_official(
             f"there are no official checkpoints of {arch!r} to import; importable: {', '.join(OFFICIAL)}"
         )
     convert, defaults = OFFICIAL[arch]
-    if time_steps is None:
+    is_ann = arch.startswith("spiking-yolo-")
+    if is_ann and time_steps is not None:
+        raise InvalidInputError(
+            f"{arch} is an ANN before its conversion: it has no time steps, so pass time_steps=None"
+        )
+    if not is_ann and time_steps is None:
         raise InvalidInputError(
             f"{arch} is a spiking network: say how many time steps it was trained with (time_steps)"
         )
