@@ -77,19 +77,28 @@ def prime_factors(number: int) -> list[int]:
 
 
 def repeat_rows(size: int, repeats: int, channels: int) -> list[AxisConv]:
-    """Nearest upsampling of an axis: row i becomes rows repeats * i ... repeats * i + repeats - 1.
+    """Nearest upsampling of an axis: row i becomes rows repeats * i ... repeats * i + repeats - 1."""
+    return [] if repeats == 1 else _enlarge(size, np.ones(repeats, np.float32), channels)
+
+
+def spread_rows(size: int, stride: int, channels: int) -> list[AxisConv]:
+    """Row i becomes row stride * i; the rows in between are zero."""
+    return [] if stride == 1 else _enlarge(size, np.eye(1, stride, dtype=np.float32)[0], channels)
+
+
+def _enlarge(size: int, pattern: Array, channels: int) -> list[AxisConv]:
+    """Row i becomes the rows ``pattern`` times row i.
 
     A step costs at most p^2 multiplications per output for a prime factor p of ``size``, where the plain map costs
     size^2 * repeats. The smallest factor comes last, since its map is the dearest step.
     """
-    if repeats == 1:
-        return []
+    repeats = len(pattern)
     *outer, last = prime_factors(size) or [1]
     convs = []
     for factor in outer:
         convs.append(_split(factor, size, channels))
         size, channels = size // factor, channels * factor
-    convs += linear_axis_map(np.repeat(np.eye(last, dtype=np.float32), repeats, axis=0), channels)
+    convs += linear_axis_map(np.kron(np.eye(last, dtype=np.float32), pattern[:, None]), channels)
     size *= repeats
     for factor in reversed(outer):
         channels //= factor

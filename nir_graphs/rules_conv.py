@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.nir_graphs.axis_maps import apply_along, repeat_rows
+from zoo.nir_graphs.axis_maps import apply_along, repeat_rows, spread_rows
 from zoo.nir_graphs.values import Array, Builder, Refusal, Segment, Value, compact
 
 
@@ -82,6 +82,28 @@ def _dense(
         terms.append(builder.convolved(inner, segment, part, None if terms else bias, **options))
         first = columns.stop
     return Value((Segment(tuple(term.nodes[0] for term in terms), terms[0].shape),))
+
+
+def transposed_convolution(builder: Builder, module: nn.ConvTranspose2d, name: str, value: Value) -> Value:
+    """A transposed convolution of stride s is a convolution with the flipped kernel, once s - 1 zeros follow every pixel."""
+    kernel, stride, padding = pair(module.kernel_size), pair(module.stride), pair(module.padding)
+    border = [k - 1 - p for k, p in zip(kernel, padding, strict=True)]
+    tail = [s - 1 for s in stride]  # zeros behind the last pixel, which the convolution sees as output padding
+    if module.groups != 1 or pair(module.dilation) != (1, 1) or min(border) < 0 or module.padding_mode != "zeros":
+        raise Refusal(
+            "only transposed convolutions without groups and dilation, whose padding is less than the kernel, are known"
+        )
+    if list(pair(module.output_padding)) != tail:
+        raise Refusal(f"its output padding must be {tuple(tail)}, so that it enlarges the map exactly {stride} times")
+    weight = stored(module.weight).transpose(1, 0, 2, 3)[:, :, ::-1, ::-1].copy()
+    out = []
+    for inner, segment in value.named(name):
+        channels, height, width = segment.shape
+        tall = apply_along(builder, f"{inner}.rows", spread_rows(height, stride[0], channels), 0, segment)
+        out.append(apply_along(builder, f"{inner}.columns", spread_rows(width, stride[1], channels), 1, tall))
+    bias = None if module.bias is None else stored(module.bias)
+    options: dict[str, Any] = {"padding": (border[0], border[1])}
+    return _dense(builder, f"{name}.conv", Value(tuple(out)), weight, bias, options)
 
 
 def upsample(builder: Builder, module: nn.Upsample, name: str, value: Value) -> Value:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from zoo.layers.neurons import ILIF, LIF, FoldedNeuron
+from zoo.layers.rate_neurons import SignedIF
 from zoo.nir_graphs.rules_conv import pair, stored
 from zoo.nir_graphs.values import Array, Builder, Refusal, Segment, Value, constant, sliding_size
 
@@ -88,6 +89,41 @@ def hard_reset_neuron(builder: Builder, module: LIF, name: str, value: Value) ->
         out.append(Segment((builder.add(inner, node, segment.nodes),), segment.shape, is_thermometer=True))
     builder.neurons[name] = [list(segment.nodes) for segment in out]
     return Value(tuple(out))
+
+
+def rate_neuron(builder: Builder, module: SignedIF, name: str, value: Value) -> Value:
+    """Integrate-and-fire with soft reset: the canonical loop with a decay of 1; signed with a second Threshold on -U."""
+    _agree_on_time_steps(builder, module)
+    out, nodes = [], []
+    for (inner, segment), rows in zip(value.named(name), _per_segment(stored(module.thresholds), value), strict=True):
+        spikes = _rate_loop(builder, inner, module, rows, segment)
+        nodes.append(list(spikes))
+        if len(spikes) > 1:  # what a negative spike carries on is -1
+            spikes = (spikes[0], builder.add(f"{inner}.minus", nir.Scale(constant(-1.0, segment.shape)), [spikes[1]]))
+        out.append(Segment(spikes, segment.shape, is_thermometer=len(spikes) == 1))
+    builder.neurons[name] = nodes
+    return Value(tuple(out))
+
+
+def _rate_loop(
+    builder: Builder, name: str, module: SignedIF, thresholds: Sequence[Array], segment: Segment
+) -> tuple[str, ...]:
+    """U = x + B; Z = [U > theta], N = [-U > theta / slope]; D = U - Z + N / slope, one step later; B = D."""
+    shape = segment.shape
+    potential = builder.scaled(f"{name}.u", segment, 1.0)
+    spikes = [builder.add(f"{name}.positive", nir.Threshold(constant(thresholds[0], shape)), potential.nodes)]
+    if module.slope:
+        mirror = builder.scaled(f"{name}.mirror", potential, -1.0)
+        spikes.append(builder.add(f"{name}.negative", nir.Threshold(constant(thresholds[1], shape)), mirror.nodes))
+    down, up = module.resets
+    resets = [
+        builder.add(f"{name}.reset{index}", nir.Scale(constant(amount, shape)), [spike])
+        for index, (spike, amount) in enumerate(zip(spikes, (-down, up), strict=False), 1)
+    ]
+    delay = builder.add(f"{name}.delay", nir.Delay(constant(1.0, shape)), [*potential.nodes, *resets])
+    back = builder.add(f"{name}.decay", nir.Scale(constant(1.0, shape)), [delay])
+    builder.edges.append((back, potential.nodes[0]))  # feedback comes last in the sum
+    return tuple(spikes)
 
 
 def _levels(builder: Builder, name: str, thresholds: Sequence[Array], segment: Segment) -> tuple[str, ...]:

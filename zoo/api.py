@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from zoo.adapters.base import Runnable
+    from zoo.config import ModelConfig
     from zoo.data.images import ImageSource
     from zoo.detectors.base import Detector, DetectorBase, GraphDetector
     from zoo.nir_graphs.certificate import Certificate, InputGrid
@@ -92,7 +93,7 @@ def _load_module(source: Source, *, device: str, dtype: DType | None, trainable:
     _check_device(device)
     config = bundle.read_config_of(source.directory)
     if trainable:
-        config = config.model_copy(update={"fused": False, "merged": False, "quantization": None})
+        config = _before_deployment(config)
     with torch.random.fork_rng(devices=[]):  # the random weights that are replaced at once leave no trace
         detector = from_config(config)
     state = bundle.read_weights_of(source.directory, detector.state_dict(), trainable=trainable)
@@ -100,6 +101,15 @@ def _load_module(source: Source, *, device: str, dtype: DType | None, trainable:
     detector.card = _card(source)
     detector = detector.to(device, None if dtype is None else _dtype(dtype))
     return detector.eval().requires_grad_(True)
+
+
+def _before_deployment(config: ModelConfig) -> ModelConfig:
+    """The configuration of the trainable weights: before folding, quantisation, and conversion to spikes."""
+    changes: dict[str, Any] = {"fused": False, "merged": False, "quantization": None}
+    if config.variant.get("spiking"):
+        variant = {key: value for key, value in config.variant.items() if key != "spiking"}
+        changes |= {"variant": variant, "time_steps": 1}
+    return config.model_copy(update=changes)
 
 
 def _load_graph(source: Source, backend: str, *, device: str, dtype: DType | None) -> GraphDetector:

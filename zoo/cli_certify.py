@@ -1,4 +1,4 @@
-"""``zoo certify`` and ``zoo quantize``."""
+"""``zoo certify``, ``zoo quantize`` and ``zoo convert``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(certify)
     app.command()(quantize)
+    app.command()(convert)
 
 
 def certify(
@@ -118,3 +119,23 @@ def quantize(
     out.print(f"quantised model: {model}\n{found.summary()}\nmeasure it: zoo val {model}", highlight=False)
     if not found.certified:
         raise typer.Exit(1)
+
+
+def convert(
+    name: NameArgument,
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder of the spiking model; must not exist.")],
+    time_steps: Annotated[int, typer.Option("--time-steps", "-T", help="T.")] = 64,
+    normalisation: Annotated[str, typer.Option(help="One factor per channel or per layer.")] = "channel",
+    percentile: Annotated[float, typer.Option(help="Of the activations that becomes one spike per step.")] = 99.9,
+    calibration: Annotated[int, typer.Option(help="Training pictures on which activations are measured.")] = 64,
+    data: Annotated[str | None, typer.Option(help="digits, or a folder in COCO layout; default: the card's.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder if it is there.")] = False,
+) -> None:
+    """Convert a trained ANN (spiking-yolo-*) to spikes."""
+    from zoo.converted_bundle import convert_model
+
+    model = convert_model(
+        name, out_dir, time_steps=time_steps, normalisation=normalisation, percentile=percentile, calibration=calibration,
+        data=data, overwrite=overwrite,
+    )  # fmt: skip
+    out.print(f"spiking model: {model}\nmeasure it: zoo val {model}", highlight=False)

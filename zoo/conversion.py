@@ -183,6 +183,7 @@ def stream(
     time_steps: int | None = None,
     readouts: Iterable[int] | None = None,
     chunk: int = CHUNK,
+    quiet: bool = False,
 ) -> Iterator[tuple[int, list[Tensor]]]:
     """Run a converted detector step by step, in memory that does not grow with T, and read it at any time.
 
@@ -192,6 +193,7 @@ def stream(
         time_steps: T; by default the detector's own.
         readouts: after how many steps to read; by default only after the last.
         chunk: steps that are computed at once.
+        quiet: no progress bar, also on a terminal.
 
     Yields:
         (t, head maps averaged over the first t steps, finest first).
@@ -213,12 +215,12 @@ def stream(
     try:
         _carry(neurons, carries=True)
         done = 0
-        with progress_bar("running", total=total) as bar:
+        with progress_bar("running", total=total, quiet=quiet) as bar:
             for stop in stops:
                 while done < stop:
                     steps = min(chunk, stop - done)
                     maps = _steps(detector, neurons, frame, steps)
-                    sums = [total + map_ for total, map_ in zip(sums, maps, strict=True)] if sums else maps
+                    sums = [before + map_ for before, map_ in zip(sums, maps, strict=True)] if sums else maps
                     done += steps
                     bar.advance(by=steps)
                 yield stop, [map_ / done for map_ in sums]
@@ -232,7 +234,8 @@ def _steps(detector: Detector, neurons: list[SignedIF], frame: Tensor, steps: in
     """Sums of the head maps over the next steps."""
     for neuron in neurons:
         neuron.time_steps = steps
-    maps = detector.network(frame.repeat(steps, 1, 1, 1).to(detector.dtype))
+    device = next(detector.network.parameters()).device
+    maps = detector.network(frame.repeat(steps, 1, 1, 1).to(device, detector.dtype))
     return [map_.unflatten(0, (steps, -1)).sum(0) for map_ in maps]
 
 

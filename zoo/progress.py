@@ -24,16 +24,17 @@ class Progress:
 
 
 @contextmanager
-def progress_bar(title: str, *, total: int, start: int = 0) -> Iterator[Progress]:
+def progress_bar(title: str, *, total: int, start: int = 0, quiet: bool = False) -> Iterator[Progress]:
     """A bar on stderr when that is a terminal, otherwise nothing at all.
 
     Args:
         title: what is being done.
         total: steps in all.
         start: steps done already.
+        quiet: no bar, also on a terminal: within another one.
     """
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if quiet or not console.is_terminal:
         yield Progress(None, 0)
         return
     columns = (

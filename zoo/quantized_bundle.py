@@ -63,7 +63,7 @@ def quantize_model(
     source = data or ("" if card is None else card.dataset)
     if (calibration or steps) and not source:
         raise InvalidInputError(f"{name} does not say what it was trained on: choose a data set with --data")
-    pictures = _pictures(source, detector, calibration, seed) if calibration else None
+    pictures = calibration_pictures(source, detector, calibration, seed) if calibration else None
     made: dict[str, Any] = {"bits": bits, "per": per, "calibration": pictures}
     if steps:
         run = Path(out_dir).with_name(Path(out_dir).name + ".run")
@@ -108,7 +108,7 @@ def fine_tune(
     return train(settings, run, start=start)
 
 
-def _pictures(data: str, detector: Detector, count: int, seed: int) -> Tensor:
+def calibration_pictures(data: str, detector: Detector, count: int, seed: int) -> Tensor:
     """(count, C, H, W) of the training split."""
     from zoo.data.images import prepare
 
@@ -130,11 +130,12 @@ def _fields(
     return {
         **known,
         "description": f"{told} {how}; {found.summary()}. The weights before quantisation are trainable.safetensors.".strip(),
-        "provenance": {**benchmarks.origin(), "source": _source(card)},
+        "provenance": {**benchmarks.origin(), "source": source_of(card)},
     }
 
 
-def _source(card: Card | None) -> str:
+def source_of(card: Card | None) -> str:
+    """How the weights before were made, as far as their card says so."""
     if card is None or not card.provenance.command:
         return ""
     return f"float weights made by {card.provenance.command} at commit {card.provenance.commit} on {card.provenance.machine}"

@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo.detectors.base import Detector
 from zoo.errors import InvalidInputError
 from zoo.layers.neurons import FoldedNeuron
+from zoo.layers.rate_neurons import SignedIF
 from zoo.nir_graphs import metadata
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class ModuleRunner:
         self.owners = {node: name for name, groups in self.info.neurons.items() for nodes in groups for node in nodes}
         self.channels = {node: _threshold(graph.nodes[node]).shape[0] for node in self.owners}
         neurons = {name for name, module in self.network.named_modules() if isinstance(module, FoldedNeuron)}
+        self.signed = {name for name in neurons if isinstance(self.network.get_submodule(name), SignedIF)}
         if neurons != set(self.info.neurons):
             odd = sorted(neurons ^ set(self.info.neurons))
             raise InvalidInputError(f"graph and detector do not have the same neurons, see {', '.join(odd[:3])}")
@@ -120,7 +122,11 @@ class ModuleRunner:
         start = 0
         for nodes in self.info.neurons[name]:
             stop = start + self.channels[nodes[0]]
-            yield from ((node, count[:, :, start:stop] >= level) for level, node in enumerate(nodes, start=1))
+            part = count[:, :, start:stop]
+            if name in self.signed:
+                yield from zip(nodes, (part > 0, part < 0), strict=False)
+            else:
+                yield from ((node, part >= level) for level, node in enumerate(nodes, start=1))
             start = stop
 
 

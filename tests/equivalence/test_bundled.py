@@ -178,10 +178,10 @@ def test_the_trainable_form_has_float_weights_and_finds_digits(name: str) -> Non
 
 def test_quantising_the_trainable_form_again_gives_the_very_same_weights() -> None:
     """As `zoo quantize spikeyolo-digits` made them: calibrated on 32 training pictures."""
-    from zoo.quantized_bundle import _pictures
+    from zoo.quantized_bundle import calibration_pictures
 
     trainable: Any = zoo.load("spikeyolo-digits", trainable=True)
-    again = zoo.quantize(trainable, calibration=_pictures("digits", trainable, 32, 0))
+    again = zoo.quantize(trainable, calibration=calibration_pictures("digits", trainable, 32, 0))
     expected = zoo.load("spikeyolo-digits").state_dict()
     assert again.state_dict().keys() == expected.keys()
     for key, value in again.state_dict().items():

@@ -180,8 +180,13 @@ class Detector(DetectorBase, nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (B, C, H, W) in [0, 1] or frames (T, B, C, H, W) -> raw head maps (B, channels, H/s, W/s).
 
-        The maps are averaged over T, finest scale first.
+        The maps are averaged over T, finest scale first. A converted network runs in memory that does not grow with T.
         """
+        if getattr(self.network, "spiking", False) and images.dim() == 4 and not self.training:
+            from zoo.conversion import stream
+
+            ((_, averaged),) = stream(self, images, quiet=True)
+            return averaged
         device = next(self.network.parameters()).device
         maps = self.network(folded_input(images, self.config).to(device, self.dtype))
         return [raw.unflatten(0, (self.time_steps, -1)).mean(0) for raw in maps]

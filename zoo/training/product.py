@@ -41,4 +41,8 @@ def train_model(config: TrainConfig, out_dir: str | Path, *, name: str | None = 
         ),
         "provenance": benchmarks.origin(),
     }
-    return bundle.write(folder, detector.fuse(), card_fields=fields, trainable_state=detector.state_dict())
+    # an ANN that is still to be converted has no graph
+    is_ann = not getattr(detector.network, "spiking", True)
+    return bundle.write(
+        folder, detector.fuse(), card_fields=fields, trainable_state=detector.state_dict(), require_graph=not is_ann
+    )
