@@ -144,7 +144,12 @@ def import_official(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help="File of the authors; no code from it runs.")],
     out_dir: Annotated[Path, typer.Option("--out", "-o", help="Model folder to make.")],
     num_classes: Annotated[int, typer.Option(help="Of the checkpoint.")] = 80,
-    time_steps: Annotated[int, typer.Option("--time-steps", "-T", help="T that it was trained with.")] = 1,
+    time_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--time-steps", "-T", help="T that it was trained with; by default 1 for spikeyolo, none for an ANN."
+        ),
+    ] = None,
     levels: Annotated[int | None, typer.Option("--levels", "-D", help="D that it was trained with.")] = None,
     class_names: Annotated[str | None, typer.Option(help="Comma-separated, in the order of the classes.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels; by default the architecture's own.")] = None,
@@ -158,6 +163,8 @@ def import_official(
     from zoo.hub import bundle
 
     check_replaceable(out_dir, overwrite=False)
+    if time_steps is None and arch.startswith("spikeyolo-"):
+        time_steps = 1
     variant: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
     if class_names is not None:
         variant["class_names"] = [part.strip() for part in class_names.split(",")]
