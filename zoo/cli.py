@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from zoo import cli_certify, cli_conformance, cli_speed, cli_train
+from zoo import cli_certify, cli_claims, cli_conformance, cli_speed, cli_train
 from zoo.cli_common import (
     BackendOption,
     DeviceOption,
@@ -250,6 +250,7 @@ cli_train.register(app)
 cli_certify.register(app)
 cli_conformance.register(app)
 cli_speed.register(app)
+cli_claims.register(app)
 
 if __name__ == "__main__":
     main()

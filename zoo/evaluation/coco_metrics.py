@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from zoo.data.coco import coco_annotations
-from zoo.data.images import prepare
+from zoo.data.images import Placement, prepare
 from zoo.data.sample import DetectionDataset, Sample
-from zoo.detectors.base import DetectorBase
+from zoo.detectors.base import Detector, DetectorBase
 from zoo.detectors.decoding import non_max_suppression
 from zoo.errors import DataError, InvalidInputError, MissingFrameworkError
 from zoo.progress import Progress
@@ -83,6 +85,41 @@ def evaluate(
     return _score(coco_annotations(samples, dataset.class_names), rows, list(dataset.class_names))
 
 
+def evaluate_over_time(
+    detector: Detector,
+    dataset: DetectionDataset,
+    readouts: Sequence[int],
+    *,
+    batch_size: int = 50,
+    conf: float = 0.001,
+    iou: float = 0.7,
+    max_det: int = 300,
+    progress: Progress | None = None,
+) -> dict[int, Metrics]:
+    """Measure a converted detector after several numbers of steps, in one pass. Conventions as :func:`evaluate`.
+
+    Args:
+        detector: converted by :mod:`zoo.conversion`.
+        dataset: pictures with objects.
+        readouts: after how many steps.
+        batch_size, conf, iou, max_det, progress: as in :func:`evaluate`.
+    """
+    from zoo.conversion import stream
+
+    samples: list[Sample] = []
+    rows: dict[int, list[dict[str, Any]]] = {steps: [] for steps in readouts}
+    for start in range(0, len(dataset), batch_size):
+        batch = [dataset[index] for index in range(start, min(start + batch_size, len(dataset)))]
+        images, placements = _prepared(detector, batch)
+        for steps, raw in stream(detector, images, time_steps=max(readouts), readouts=readouts, quiet=True):
+            rows[steps] += _rows(detector, batch, placements, raw, conf=conf, iou=iou, max_det=max_det)
+        samples += [_without_pixels(sample) for sample in batch]
+        if progress is not None:
+            progress.advance(by=len(batch))
+    annotations = coco_annotations(samples, dataset.class_names)
+    return {steps: _score(annotations, found, list(dataset.class_names)) for steps, found in rows.items()}
+
+
 def _without_pixels(sample: Sample) -> Sample:
     """The sample with a view in place of its pixels, of which only the size still matters."""
     pixels = np.broadcast_to(np.zeros((), np.uint8), sample.image.shape)
@@ -91,13 +128,24 @@ def _without_pixels(sample: Sample) -> Sample:
 
 def _detections(detector: DetectorBase, batch: list[Sample], **limits: Any) -> list[dict[str, Any]]:
     """COCO result rows of a batch."""
-    spec = detector.config.input.model_copy(update={"image_size": detector.image_size})
-    prepared = [prepare(sample.image, spec) for sample in batch]
+    images, placements = _prepared(detector, batch)
     with torch.inference_mode():
-        decoded = detector.decode(detector(torch.stack([image for image, _ in prepared])))
-        kept = non_max_suppression(decoded, multi_label=True, **limits)
+        return _rows(detector, batch, placements, detector(images), **limits)
+
+
+def _prepared(detector: DetectorBase, batch: list[Sample]) -> tuple[Tensor, list[Placement]]:
+    spec = detector.config.input.model_copy(update={"image_size": detector.image_size})
+    images, placements = zip(*(prepare(sample.image, spec) for sample in batch), strict=True)
+    return torch.stack(images), list(placements)
+
+
+def _rows(
+    detector: DetectorBase, batch: list[Sample], placements: list[Placement], raw: list[Tensor], **limits: Any
+) -> list[dict[str, Any]]:
+    """COCO result rows of raw head maps."""
+    kept = non_max_suppression(detector.decode(raw), multi_label=True, **limits)
     rows = []
-    for sample, (_, placement), found in zip(batch, prepared, kept, strict=True):
+    for sample, placement, found in zip(batch, placements, kept, strict=True):
         values = found.double().cpu().numpy()
         boxes = placement.undo(values[:, :4])
         boxes[:, 2:] -= boxes[:, :2]
