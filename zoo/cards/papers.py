@@ -20,6 +20,12 @@ PAPERS = {
         venue="ICCV 2023",
         url="https://arxiv.org/abs/2307.11411",
     ),
+    "spiking-yolo": Paper(
+        title="Spiking-YOLO: Spiking Neural Network for Energy-Efficient Object Detection",
+        authors="Seijoon Kim, Seongsik Park, Byunggook Na, Sungroh Yoon",
+        venue="AAAI 2020",
+        url="https://arxiv.org/abs/1903.06530",
+    ),
 }
 
 
