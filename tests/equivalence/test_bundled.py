@@ -22,7 +22,8 @@ from zoo.training.boxes import pairwise_iou
 from zoo.verification import verify_in_each
 
 LEAST = {"spikeyolo-digits": (0.97, 0.83), "ems-yolo-digits": (0.90, 0.65)}
-"""mAP50 and mAP50-95 on 500 held-out canvases."""
+"""mAP50 and mAP50-95 on 500 held-out canvases, of the models that are certified for float32."""
+CONVERTED = "spiking-yolo-digits"
 NAMES = list(LEAST)
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -194,3 +195,45 @@ def test_map_on_500_held_out_canvases_equals_on_both_backends(name: str) -> None
     assert one.map50 >= LEAST[name][0]
     assert one.map50_95 >= LEAST[name][1]
     assert (one.map50, one.map50_95) == (other.map50, other.map50_95)
+
+
+# The converted model. It is not certified: its tier is float64-exact.
+
+
+@pytest.fixture(scope="module")
+def converted() -> Any:
+    return zoo.load(CONVERTED)
+
+
+@pytest.mark.parametrize("steps", [16, 64])
+def test_the_converted_model_fires_the_same_spikes_in_float64(converted: Any, steps: int) -> None:
+    images = default_images(converted.config, count=16 if steps == 16 else 2)
+    (report,) = verify_in_each(
+        converted, ["norse", "spikingjelly"] if steps == 16 else ["norse"],
+        images={"digits": images["digits"]}, time_steps=steps, dtypes=[torch.float64],
+    )  # fmt: skip
+    assert report.passed
+    assert not report.certified
+    assert all(row.expected > 10_000 for row in report.comparisons)
+
+
+def test_the_converted_model_says_how_it_was_made_and_what_it_loses(converted: Any) -> None:
+    card = zoo.info(CONVERTED)
+    assert "Converted to spikes" in card.description
+    assert card.provenance.command.startswith("zoo convert")
+    assert card.provenance.source.startswith("float weights made by zoo train spiking-yolo-pico")
+    rows = {
+        row["weights"]: float(row["mAP50"]) for row in read_rows("val", folder=RESULTS) if row["model"] == CONVERTED
+    }
+    assert rows["deployed"] >= 0.90
+    assert rows["trainable"] > rows["deployed"]
+    assert converted.time_steps == 64
+    assert not zoo.certify(CONVERTED).certified
+    assert check_manifest(CARDS / CONVERTED).files["model.nir"].size < 2e6
+
+
+def test_the_converted_model_finds_digits(converted: Any) -> None:
+    assert evaluate(converted, DigitsDetection("test", length=16, seed=3)).map50 >= 0.85
+    ann: Any = zoo.load(CONVERTED, trainable=True)
+    assert ann.time_steps == 1
+    assert evaluate(ann, DigitsDetection("test", length=16, seed=3)).map50 >= 0.9
