@@ -23,8 +23,8 @@ from zoo.progress import progress_bar
 
 Normalisation = Literal["channel", "layer"]
 PERCENTILE = 99.9
-CHUNK = 16
-"""Steps that are computed at once."""
+TOGETHER = 64
+"""Pictures times steps that are computed at once, about: more do not fit into a processor's caches."""
 
 
 def convert(
@@ -182,7 +182,7 @@ def stream(
     *,
     time_steps: int | None = None,
     readouts: Iterable[int] | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     quiet: bool = False,
 ) -> Iterator[tuple[int, list[Tensor]]]:
     """Run a converted detector step by step, in memory that does not grow with T, and read it at any time.
@@ -192,7 +192,7 @@ def stream(
         images: (B, C, H, W) in [0, 1].
         time_steps: T; by default the detector's own.
         readouts: after how many steps to read; by default only after the last.
-        chunk: steps that are computed at once.
+        chunk: steps that are computed at once; by default few for many images.
         quiet: no progress bar, also on a terminal.
 
     Yields:
@@ -206,6 +206,7 @@ def stream(
         raise InvalidInputError("only converted detectors are streamed: zoo.conversion.convert")
     total = detector.time_steps if time_steps is None else time_steps
     stops = sorted({*(readouts or ()), total})
+    chunk = max(1, TOGETHER // len(images)) if chunk is None else chunk
     if stops[0] < 1 or stops[-1] > total or chunk < 1:
         raise InvalidInputError(f"steps must lie in 1..{total}, got {stops[0]}..{stops[-1]}")
     from zoo.detectors.base import folded_input

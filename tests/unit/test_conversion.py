@@ -119,7 +119,7 @@ def test_memory_does_not_grow_with_time(ann: Detector, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(snn.network, "forward", watched)
     steps = 8000 if ann.config.arch.endswith("pico") else 100
-    ((reached, maps),) = stream(snn, IMAGES[:1, :, :32, :32], time_steps=steps)
+    ((reached, maps),) = stream(snn, IMAGES[:1, :, :32, :32], time_steps=steps, chunk=16)
     assert reached == steps
     assert all(bool(map_.isfinite().all()) for map_ in maps)
     assert largest == 16
