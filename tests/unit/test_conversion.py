@@ -200,6 +200,42 @@ def test_the_transposed_form_is_converted_and_exported() -> None:
     assert report.passed
 
 
+@pytest.mark.slow
+def test_the_published_size_exports_and_loads_in_stock_nir(tmp_path: Path) -> None:
+    tiny = zoo.create("spiking-yolo-tiny-conv", num_classes=80)
+    snn = convert(tiny, torch.rand(1, 3, 416, 416), time_steps=2)
+    graph = nir.read(snn.export(tmp_path / "tiny.nir"), type_check=False)
+    assert sum(isinstance(node, nir.Output) for node in graph.nodes.values()) == 2
+
+
+@pytest.mark.parametrize("size", ["tiny", "tiny-conv", "pico", "pico-leaky"])
+def test_every_variant_trains_a_step(size: str) -> None:
+    from zoo.training.config import make_train_config
+    from zoo.training.loop import make_loss
+    from zoo.training.losses import Targets
+
+    detector = zoo.create(f"spiking-yolo-{size}", num_classes=2).train()
+    loss = make_loss(detector.config, make_train_config(arch=detector.config.arch))
+    targets = Targets(torch.tensor([[1]]), torch.tensor([[[8.0, 8, 40, 44]]]), torch.ones(1, 1).bool())
+    parts = loss(detector(torch.rand(1, 3, 64, 64)), targets)
+    torch.stack(list(parts.values())).sum().backward()
+    gradient = dict(detector.network.named_parameters())["stages.0.conv.conv.weight"].grad
+    assert gradient is not None
+    assert gradient.isfinite().all()
+    assert gradient.abs().sum() > 0
+
+
+def test_boxes_of_yolov3() -> None:
+    from zoo.detectors.decoding import decode_anchors
+
+    raw = torch.zeros(1, 7, 2, 3)
+    raw[0, :, 1, 2] = torch.tensor([0.0, 0.0, np.log(2.0), np.log(0.5), 0.0, 0.0, 2.0])
+    boxes = decode_anchors([raw], strides=[8], anchors=(((10.0, 20.0),),), num_classes=2, exponential=True)
+    cell = boxes[0, :, 1 * 3 + 2]
+    torch.testing.assert_close(cell[:4], torch.tensor([2.5 * 8, 1.5 * 8, 20.0, 10.0]))
+    assert cell[5].item() == pytest.approx(0.5 / (1 + np.exp(-2.0)))
+
+
 def test_what_cannot_be_converted_is_refused() -> None:
     pico = lively_detector("spiking-yolo-pico")
     with pytest.raises(InvalidInputError, match="max-pools real values"):
