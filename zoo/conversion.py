@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -109,7 +110,8 @@ def measure(
     def note(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def hook(_module: nn.Module, _inputs: Any, out: Tensor) -> None:
             values = out.transpose(0, 1).flatten(1).double()
-            top = values.amax(1) if percentile == 100 else values.quantile(percentile / 100, dim=1)
+            # channel by channel: torch.quantile takes no more than 2^24 numbers, which layers of tiny-conv at 416 exceed
+            top = torch.stack([percentile_of(channel, percentile) for channel in values])
             # where a channel is active in less than that share of places, its largest value counts
             top = torch.where(top > 0, top, values.amax(1))
             found[name] = torch.maximum(found[name], top) if name in found else top
@@ -126,6 +128,11 @@ def measure(
         for hook in hooks:
             hook.remove()
     return {name: torch.where(top > 0, top, torch.ones_like(top)) for name, top in found.items()}
+
+
+def percentile_of(values: Tensor, percentile: float) -> Tensor:
+    """The percentile of any number of values (N,), interpolated linearly as :func:`numpy.percentile` does: a scalar."""
+    return torch.from_numpy(np.percentile(values.cpu().numpy(), [percentile]))[0].to(values)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import zoo
 from tests.conftest import lively_detector
-from zoo.conversion import convert, input_factors, layers_of, measure, stream
+from zoo.conversion import convert, input_factors, layers_of, measure, percentile_of, stream
 from zoo.converted_bundle import convert_model
 from zoo.detectors.base import Detector
 from zoo.errors import ConfigError, ExportError, InvalidInputError
@@ -167,6 +167,17 @@ def test_normalisation_makes_the_measured_activation_a_rate_of_one(ann: Detector
     assert not torch.equal(
         whole.network.state_dict()["deep.0.conv.weight"], snn.network.state_dict()["deep.0.conv.weight"]
     )
+
+
+@pytest.mark.parametrize("percentile", [50.0, 99.9, 100.0])
+def test_layers_of_any_size_are_calibrated(percentile: float) -> None:
+    values = torch.rand(2**24 + 2, generator=torch.Generator().manual_seed(0)).double()  # too many for torch.quantile
+    measured = percentile_of(values, percentile)
+    place = percentile / 100 * (len(values) - 1)
+    ordered = values.sort().values
+    below, above = ordered[int(place)], ordered[min(int(place) + 1, len(values) - 1)]
+    assert measured.dtype == torch.float64
+    assert measured.item() == pytest.approx((below + (above - below) * (place % 1)).item(), abs=1e-12)
 
 
 @pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 3), (1, 8)])

@@ -146,7 +146,9 @@ def _nan(conv: nn.Conv2d) -> nn.Conv2d:
         (nn.Conv2d(4, 4, 9), "smaller than its window"),
         (_nan(nn.Conv2d(4, 4, 3)), "NaN"),
         (nn.Conv1d(4, 4, 3), "no exact form"),
-        (nn.ConvTranspose2d(4, 4, 3), "no exact form"),
+        (nn.ConvTranspose3d(4, 4, 3), "no exact form"),
+        (nn.ConvTranspose2d(4, 4, 3, stride=2, padding=1), r"its output padding must be \(1, 1\)"),
+        (nn.ConvTranspose2d(4, 4, 3, groups=2), "only transposed convolutions without groups"),
         (nn.BatchNorm2d(4), r"fuse\(\)"),
     ],
 )
