@@ -167,13 +167,16 @@ def read_graph_of(directory: Path) -> nir.NIRGraph:
     return io.read(directory / GRAPH)
 
 
-def read_weights_of(directory: Path, expected: Mapping[str, Tensor], *, trainable: bool = False) -> dict[str, Tensor]:
+def read_weights_of(
+    directory: Path, expected: Mapping[str, Tensor], *, trainable: bool = False, prefix: str = ""
+) -> dict[str, Tensor]:
     """The weights of a model folder, which must fit exactly.
 
     Args:
         directory: the model folder.
         expected: state dict whose keys, shapes and types the file must have.
         trainable: the weights before folding instead of the deployed ones.
+        prefix: read only the weights whose names begin so.
 
     Raises:
         FileMissingError: no such file.
@@ -184,7 +187,7 @@ def read_weights_of(directory: Path, expected: Mapping[str, Tensor], *, trainabl
     if trainable and TRAINABLE not in read_manifest(directory).files:
         raise FileMissingError(f"{directory} holds the deployed weights only: it has no {TRAINABLE}")
     check_manifest(directory, [name])
-    return load_weights(directory / name, expected)
+    return load_weights(directory / name, expected, prefix=prefix)
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -195,8 +198,8 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     save_file(tensors, path, metadata={"format": "pt"})  # more keys would come in random order
 
 
-def load_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Read safetensors that must have exactly the keys, shapes and types of ``expected``.
+def load_weights(path: Path, expected: Mapping[str, Tensor], *, prefix: str = "") -> dict[str, Tensor]:
+    """Read safetensors that must have exactly the keys, shapes and types of ``expected``; of those with a prefix only.
 
     Raises:
         FileMissingError: no such file.
@@ -204,15 +207,15 @@ def load_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
         CheckpointError: other keys, shapes or types, or numbers that are not finite.
     """
     from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
 
     if not path.is_file():
         raise FileMissingError(f"there are no weights {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            found = {key: _Slot(tuple((s := file.get_slice(key)).get_shape()), s.get_dtype()) for key in file.keys()}  # noqa: SIM118
-        _check_slots(found, expected, path)
-        state = load_file(path)
+            keys = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+            found = {key: _Slot(tuple((s := file.get_slice(key)).get_shape()), s.get_dtype()) for key in keys}
+            _check_slots(found, expected, path)
+            state = {key: file.get_tensor(key) for key in keys}
     except SafetensorError as error:
         raise CorruptFileError(f"{path} is not a valid safetensors file: {error}") from None
     for key, tensor in state.items():

@@ -14,11 +14,18 @@ import torch
 from torch import nn
 
 from zoo.errors import ExportError
-from zoo.layers.neurons import ILIF, LIF
+from zoo.layers.neurons import ILIF, LIF, PLIF
 from zoo.layers.pooling import SpikeMaxPool2d
 from zoo.layers.rate_neurons import SignedIF
 from zoo.nir_graphs.rules_conv import convolution, transposed_convolution, upsample
-from zoo.nir_graphs.rules_spiking import average_pool, hard_reset_neuron, integer_neuron, max_pool, rate_neuron
+from zoo.nir_graphs.rules_spiking import (
+    average_pool,
+    hard_reset_neuron,
+    integer_neuron,
+    max_pool,
+    parametric_neuron,
+    rate_neuron,
+)
 from zoo.nir_graphs.values import Builder, Refusal, Value
 
 ModuleRule = Callable[[Builder, Any, str, Value], Value]
@@ -57,6 +64,7 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.ConvTranspose2d: transposed_convolution,
     ILIF: integer_neuron,
     LIF: hard_reset_neuron,
+    PLIF: parametric_neuron,
     SignedIF: rate_neuron,
     SpikeMaxPool2d: max_pool,
     nn.MaxPool2d: max_pool,

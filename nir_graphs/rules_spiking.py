@@ -8,13 +8,13 @@ import nir
 import numpy as np
 from torch import nn
 
-from zoo.layers.neurons import ILIF, LIF, FoldedNeuron
+from zoo.layers.neurons import ILIF, LIF, PLIF, FoldedNeuron
 from zoo.layers.rate_neurons import SignedIF
 from zoo.nir_graphs.rules_conv import pair, stored
 from zoo.nir_graphs.values import Array, Builder, Refusal, Segment, Value, constant, sliding_size
 
 
-def integer_neuron(builder: Builder, module: ILIF, name: str, value: Value) -> Value:
+def integer_neuron(builder: Builder, module: ILIF | PLIF, name: str, value: Value) -> Value:
     """I-LIF: D parallel Thresholds of the potential; for T > 1 the canonical soft-reset loop keeps the potential."""
     thresholds = _thresholds(builder, module)
     out = []
@@ -28,7 +28,14 @@ def integer_neuron(builder: Builder, module: ILIF, name: str, value: Value) -> V
     return Value(tuple(out))
 
 
-def _thresholds(builder: Builder, module: ILIF) -> Array:
+def parametric_neuron(builder: Builder, module: PLIF, name: str, value: Value) -> Value:
+    """PLIF with soft reset: the canonical loop, with the learned decay as a constant."""
+    if not module.is_frozen:
+        raise Refusal("its decay is still learned; export the deployed form, detector.fuse(), which fixes it")
+    return integer_neuron(builder, module, name, value)
+
+
+def _thresholds(builder: Builder, module: ILIF | PLIF) -> Array:
     if module.rounding != "strict" and not module.is_frozen:
         raise Refusal(
             "it rounds ties half to even, which strict thresholds can only do once they are fixed; export the deployed "
@@ -134,7 +141,7 @@ def _levels(builder: Builder, name: str, thresholds: Sequence[Array], segment: S
 
 
 def _soft_reset_loop(
-    builder: Builder, name: str, module: ILIF, thresholds: Sequence[Array], segment: Segment
+    builder: Builder, name: str, module: ILIF | PLIF, thresholds: Sequence[Array], segment: Segment
 ) -> tuple[str, ...]:
     """U = x + B; Z_k = [U > theta_k]; D = U - sum_k Z_k, one step later; B = decay * D (DESIGN.md section 3)."""
     shape = segment.shape

@@ -13,7 +13,7 @@ from zoo.errors import CorruptFileError, InvalidInputError, UnknownModelError
 if TYPE_CHECKING:
     import nir
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from zoo.adapters.base import Runnable
     from zoo.config import ModelConfig
@@ -122,13 +122,32 @@ def _load_graph(source: Source, backend: str, *, device: str, dtype: DType | Non
     config = bundle.read_config_of(source.directory)
     graph = bundle.read_graph_of(source.directory)
     options: dict[str, Any] = {} if dtype is None else {"dtype": _dtype(dtype)}
-    detector = GraphDetector(builder.build(graph, device=device, **options), config)
+    runnable = builder.build(graph, device=device, **options)
+    detector = GraphDetector(runnable, config, _encoder(source, config, device, runnable.dtype))
     detector.card = _card(source)
     nodes = [output.get("node") for output in detector.info.outputs]
     fits = len(nodes) == len(config.decode.strides) and set(nodes) <= set(graph.nodes)
     if not fits or detector.info.time_steps not in (None, config.time_steps):
         raise CorruptFileError(f"{source.directory}: model.nir and config.json do not describe the same detector")
     return detector
+
+
+def _encoder(source: Source, config: ModelConfig, device: str, dtype: torch.dtype) -> nn.Module | None:
+    """What makes frames of events lies in front of the graph, and is the same for every backend."""
+    import torch
+
+    from zoo.detectors.registry import encoder_of
+    from zoo.hub import bundle
+
+    with torch.random.fork_rng(devices=[]):
+        encoder = encoder_of(config)
+    if encoder is None:
+        return None
+    prefix = "encoder."
+    expected = {f"{prefix}{key}": value for key, value in encoder.state_dict().items()}
+    state = bundle.read_weights_of(source.directory, expected, prefix=prefix)
+    encoder.load_state_dict({key.removeprefix(prefix): value for key, value in state.items()})
+    return encoder.to(device, dtype).eval().requires_grad_(False)
 
 
 def _card(source: Source) -> Card | None:

@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 def train(
     arch: Annotated[str, typer.Argument(metavar="ARCH", help="For example spikeyolo-pico.")],
     out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; an interrupted one continues.")],
-    data: Annotated[str, typer.Option(help="digits, or a folder in COCO layout.")] = "digits",
+    data: Annotated[
+        str, typer.Option(help="digits, digits-events, or a folder in COCO layout or (events) in GEN1 layout.")
+    ] = "digits",
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 6000,
     batch_size: Annotated[int, typer.Option(help="Pictures per step.")] = 32,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-3,
@@ -37,6 +39,10 @@ def train(
     class_agnostic: Annotated[
         bool, typer.Option("--class-agnostic", help="Suppress overlapping boxes across classes.")
     ] = False,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Argument of the architecture, such as ts=3; repeatable."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order of pictures and everything else.")] = 0,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
@@ -53,6 +59,7 @@ def train(
         levels=levels,
         image_size=image_size,
         class_agnostic=class_agnostic,
+        variant=_variant(variant or []),
         steps=steps,
         batch_size=batch_size,
         lr=lr,
@@ -67,10 +74,29 @@ def train(
     out.print(f"trained model: {model}\nmeasure it: zoo val {model}", highlight=False)
 
 
+def _variant(settings: list[str]) -> dict[str, Any]:
+    """``["ts=3", "sampler=fixed"]`` -> numbers, truth values, and what is neither as text."""
+    import json
+
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not (name and separator and value):
+            raise InvalidInputError(f"--set takes NAME=VALUE, for example ts=3, not {setting!r}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
 def val(
     name: NameArgument,
     backend: BackendOption = "snntorch",
-    data: Annotated[str | None, typer.Option(help="digits, or a folder in COCO layout; default: the card's.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="digits, digits-events, or a folder in COCO or (events) GEN1 layout; default: the card's."),
+    ] = None,
     split: Annotated[str, typer.Option(help="Split of the data set.")] = "test",
     length: Annotated[int, typer.Option(help="Pictures; the first so many of a folder.")] = 500,
     seed: Annotated[int, typer.Option(help="Of a generated set.")] = 0,
@@ -101,7 +127,7 @@ def val(
     source = data or (detector.card.dataset if detector.card is not None else "")
     if not source:
         raise InvalidInputError(f"{name} does not say what it was trained on: choose a data set with --data")
-    dataset = open_dataset(source, split, length=length, seed=seed)
+    dataset = open_dataset(source, split, length=length, seed=seed, spec=detector.config.input)
     if tuple(dataset.class_names) != tuple(detector.class_names):
         raise InvalidInputError(f"{name} and the data set {source} do not have the same classes")
     with progress_bar("measuring", total=len(dataset)) as bar:

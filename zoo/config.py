@@ -24,20 +24,42 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class InputSpec(_Strict):
-    """What the network receives, and how a picture becomes that.
+class EventSpec(_Strict):
+    """How a stream of events becomes micro-slices.
 
     Attributes:
-        channels: channels of the input; 3 means RGB.
+        micro_slices: Tm, slices of equal duration in a window.
+        window_us: duration of the window in microseconds; it ends where objects are to be found.
+        sensor_size: (height, width) of the camera in pixels.
+    """
+
+    micro_slices: Annotated[int, Field(ge=1, le=1000)] = 4
+    window_us: Annotated[int, Field(ge=1, le=10**9)] = 200_000
+    sensor_size: Annotated[tuple[Side, Side], Field(strict=False)] = (240, 304)
+
+
+class InputSpec(_Strict):
+    """What the network receives, and how a picture or a stream of events becomes that.
+
+    Attributes:
+        channels: channels of the input; 3 means RGB, 2 the polarities of events.
         image_size: (height, width) in pixels that the detector was made for.
         resize: ``letterbox`` keeps the aspect ratio and pads with ``pad_value``; ``stretch`` does not.
         pad_value: grey level of the padding, 0..255.
+        events: for event cameras; None for pictures.
     """
 
     channels: Annotated[int, Field(ge=1, le=64)] = 3
     image_size: Annotated[tuple[Side, Side], Field(strict=False)] = (640, 640)
     resize: Literal["letterbox", "stretch"] = "letterbox"
     pad_value: Annotated[int, Field(ge=0, le=255)] = 114
+    events: EventSpec | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> InputSpec:
+        if self.events is not None and self.channels != 2:
+            raise ValueError("an event camera has 2 channels, one per polarity")
+        return self
 
 
 class DecodeSpec(_Strict):
@@ -45,14 +67,15 @@ class DecodeSpec(_Strict):
 
     Attributes:
         kind: ``dfl``: distribution focal loss bins per box side, then class logits. ``anchors``: per anchor x, y, w, h,
-            objectness, class logits, as YOLOv5 reads them; ``anchors_exp``: the same as YOLOv3 reads them.
+            objectness, class logits, as YOLOv5 reads them; ``anchors_exp``: the same as YOLOv3 reads them. ``yolox``: x, y,
+            log w, log h, objectness, class logits.
         strides: input pixels per cell, finest scale first.
         reg_max: bins per box side (``dfl``).
         anchors: (width, height) in input pixels of each anchor of each scale (``anchors``).
         class_agnostic: non-maximum suppression across classes instead of within each class.
     """
 
-    kind: Literal["dfl", "anchors", "anchors_exp"] = "dfl"
+    kind: Literal["dfl", "anchors", "anchors_exp", "yolox"] = "dfl"
     strides: Annotated[
         tuple[Annotated[int, Field(ge=1, le=256)], ...], Field(strict=False, min_length=1, max_length=8)
     ] = (
@@ -66,7 +89,7 @@ class DecodeSpec(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> DecodeSpec:
-        if (self.kind != "dfl") != (self.anchors is not None):
+        if self.kind.startswith("anchors") != (self.anchors is not None):
             raise ValueError("the kinds 'anchors' and 'anchors_exp' go with a list of anchors, and no other kind does")
         if self.anchors is not None:
             counts = {len(scale) for scale in self.anchors}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from zoo.config import Quantization
-from zoo.detectors.base import Detector, folded_input
+from zoo.detectors.base import Detector
 from zoo.errors import InvalidInputError
 from zoo.layers.neurons import ILIF, LIF, FoldedNeuron
 from zoo.progress import progress_bar
@@ -166,7 +166,7 @@ def _layer_inputs(detector: Detector, images: Tensor) -> dict[str, Tensor]:
     ]
     try:
         with torch.no_grad():
-            detector.network(folded_input(images, detector.config).float())
+            detector.network(detector.frames(images).float())
     finally:
         for hook in hooks:
             hook.remove()

@@ -109,12 +109,12 @@ def fine_tune(
 
 
 def calibration_pictures(data: str, detector: Detector, count: int, seed: int) -> Tensor:
-    """(count, C, H, W) of the training split."""
-    from zoo.data.images import prepare
+    """(count, C, H, W) of the training split; micro-slices (Tm, count, 2, H, W) for event detectors."""
+    from zoo.data.sample import prepare_sample, stack_inputs
 
     spec = detector.config.input
-    dataset = open_dataset(data, "train", length=count, seed=seed, image_size=spec.image_size[0])
-    return torch.stack([prepare(dataset[i].image, spec)[0] for i in range(min(count, len(dataset)))])
+    dataset = open_dataset(data, "train", length=count, seed=seed, image_size=spec.image_size[0], spec=spec)
+    return stack_inputs([prepare_sample(dataset[i], spec)[0] for i in range(min(count, len(dataset)))])
 
 
 def _fields(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.detectors.base import Detector, folded_input
+from zoo.detectors.base import Detector
 from zoo.errors import InvalidInputError, UnsupportedGraphError
 from zoo.probes import noise_images
 from zoo.progress import progress_bar
@@ -79,7 +79,7 @@ def time_backends(
     size = image_size or detector.image_size
     graph = detector.to_nir(size)
     images = noise_images(batch_size, (detector.config.input.channels, *size))
-    folded = folded_input(images, detector.config).float()
+    folded = detector.frames(images).float()
     frames = folded.unflatten(0, (detector.time_steps, -1))
     network, refused = detector.network.eval(), {}
     calls: dict[str, Callable[[], Any]] = {"module": lambda: network(folded)}

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo.config import make_config
-from zoo.detectors.base import Detector, folded_input
+from zoo.detectors.base import Detector
 from zoo.detectors.registry import from_config
 from zoo.errors import InvalidInputError
 from zoo.nir_graphs import metadata as nir_metadata
@@ -143,7 +143,9 @@ def _groups(images: Images, detector: Detector, *, few: bool) -> dict[str, Tenso
         groups = {name: given_images(tensor, config) for name, tensor in images.items()}
     else:
         groups = {"given": given_images(images, config)}
-    return {name: folded_input(t, config).unflatten(0, (config.time_steps, -1)) for name, t in groups.items()}
+    with torch.inference_mode():  # an encoder runs once, and everyone sees its frames
+        folded = {name: detector.frames(tensor).double() for name, tensor in groups.items()}
+    return {name: frames.unflatten(0, (config.time_steps, -1)) for name, frames in folded.items()}
 
 
 def _common_size(groups: Mapping[str, Tensor]) -> tuple[int, int]:

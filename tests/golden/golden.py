@@ -54,6 +54,8 @@ class Golden:
             return 0.5 + rng.random(shape)
         if len(shape) >= 2:
             return rng.standard_normal(shape) * np.sqrt(gain / np.prod(shape[1:]))
+        if not shape:
+            return np.array(0.0 if self.case["weight_rule"]["plif_w"] == "zero" else 0.5 * rng.standard_normal())
         if leaf == "weight":
             return 0.6 + 0.8 * rng.random(shape)
         return (0.2 if leaf == "bias" else 0.1) * rng.standard_normal(shape)
@@ -66,6 +68,9 @@ class Golden:
             x = rng.random(shape)
         elif self.case["input_rule"] == "grid":
             x = (np.floor(rng.random(shape) * self.case["input_n"]) + self.case["input_lo"]) / 8
+        elif self.case["input_rule"] == "events":
+            mask = rng.random(shape) < 0.1
+            x = np.where(mask, np.floor(1 + 4 * rng.random(shape)), 0.0)
         else:
             raise NotImplementedError(self.case["input_rule"])
         assert hashlib.sha256(np.ascontiguousarray(x, "<f8").tobytes()).hexdigest() == self.case["input_sha256"]

@@ -313,12 +313,11 @@ def _detector(name: str) -> Any:
 
 
 def _whole(name: str) -> tuple[nir.NIRGraph, Array]:
-    from zoo.detectors.base import folded_input
     from zoo.probes import digit_images
 
     detector = _detector(name)
     images = digit_images(2, detector.config, (64, 64))
-    frames = folded_input(images, detector.config).unflatten(0, (detector.time_steps, -1))
+    frames = detector.frames(images).unflatten(0, (detector.time_steps, -1))
     return detector.to_nir((64, 64)), frames.double().numpy()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from zoo.data.images import load_image
-from zoo.data.sample import DetectionDataset, Sample
+from zoo.data.sample import AnySample, DetectionDataset, Sample, picture_of
 from zoo.errors import DataError, InvalidInputError
 from zoo.files import new_directory
 
@@ -110,12 +110,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def coco_annotations(samples: Sequence[Sample], class_names: Sequence[str]) -> dict[str, Any]:
+def coco_annotations(samples: Sequence[AnySample], class_names: Sequence[str]) -> dict[str, Any]:
     """Samples in the form of a COCO annotation file; category ids count from 1."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for sample in samples:
-        height, width = sample.image.shape[:2]
+        height, width = sample.size
         name = f"{sample.image_id:06d}.png"
         images.append({"id": sample.image_id, "file_name": name, "height": height, "width": width})
         for (x1, y1, x2, y2), label in zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True):
@@ -151,7 +151,7 @@ def write_coco(dataset: DetectionDataset, out_dir: str | Path, *, split: str = "
         (folder / split).mkdir()
         for index in range(len(dataset)):
             sample = dataset[index]
-            Image.fromarray(sample.image).save(folder / split / f"{sample.image_id:06d}.png")
+            Image.fromarray(picture_of(sample)).save(folder / split / f"{sample.image_id:06d}.png")
             samples.append(sample)
         (folder / "annotations").mkdir()
         content = json.dumps(coco_annotations(samples, dataset.class_names))

@@ -58,10 +58,12 @@ class DetectorBase:
     Attributes:
         config: architecture and hyper-parameters.
         card: the zoo's card when the detector came from a named model, else None.
+        encoder: of event detectors: micro-slices -> frames; None for pictures.
     """
 
     config: ModelConfig
     card: Any
+    encoder: nn.Module | None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -78,11 +80,27 @@ class DetectorBase:
         """T, network steps per image."""
         return self.config.time_steps
 
+    def frames(self, images: Tensor) -> Tensor:
+        """What the network receives: images (B, C, H, W) or micro-slices (Tm, B, 2, H, W) -> frames (T*B, C, H, W).
+
+        Raises:
+            InvalidInputError: see :func:`folded_input`.
+        """
+        if self.encoder is None:
+            return folded_input(images, self.config)
+        weight = next(self.encoder.parameters(), None)
+        if weight is not None and images.is_floating_point():
+            images = images.to(weight.device, weight.dtype)
+        frames: Tensor = self.encoder(images)
+        return folded_input(frames.expand(self.time_steps, *frames.shape[1:]), self.config)
+
     def decode(self, raw: Sequence[Tensor]) -> Tensor:
         """Raw head maps, finest first -> (B, 4 + classes, A): cx, cy, w, h in input pixels, then class scores in 0..1."""
-        from zoo.detectors.decoding import decode_anchors, decode_dfl
+        from zoo.detectors.decoding import decode_anchors, decode_dfl, decode_yolox
 
         spec = self.config.decode
+        if spec.kind == "yolox":
+            return decode_yolox(raw, strides=spec.strides, num_classes=self.config.num_classes)
         if spec.anchors is not None:
             return decode_anchors(
                 raw,
@@ -157,13 +175,15 @@ class Detector(DetectorBase, nn.Module):
     Args:
         network: (T*B, C, H, W) -> list of raw head maps (T*B, channels, H/s, W/s), finest first.
         config: describes the network.
+        encoder: of event detectors: micro-slices (Tm, B, 2, H, W), oldest first, -> frames (Ts, B, 2, H, W).
     """
 
     __call__ = nn.Module.__call__
 
-    def __init__(self, network: nn.Module, config: ModelConfig) -> None:
+    def __init__(self, network: nn.Module, config: ModelConfig, encoder: nn.Module | None = None) -> None:
         super().__init__()
         self.network = network
+        self.encoder = encoder
         self.config = config
         self.card = None
 
@@ -180,7 +200,8 @@ class Detector(DetectorBase, nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (B, C, H, W) in [0, 1] or frames (T, B, C, H, W) -> raw head maps (B, channels, H/s, W/s).
 
-        The maps are averaged over T, finest scale first. A converted network runs in memory that does not grow with T.
+        Event detectors take micro-slices (Tm, B, 2, H, W), oldest first. The maps are averaged over T, finest scale first. A
+        converted network runs in memory that does not grow with T.
         """
         if getattr(self.network, "spiking", False) and images.dim() == 4 and not self.training:
             from zoo.conversion import stream
@@ -188,7 +209,9 @@ class Detector(DetectorBase, nn.Module):
             ((_, averaged),) = stream(self, images, quiet=True)
             return averaged
         device = next(self.network.parameters()).device
-        maps = self.network(folded_input(images, self.config).to(device, self.dtype))
+        maps = self.network(self.frames(images).to(device, self.dtype))
+        if getattr(self.network, "averages_time", False):
+            return list(maps)
         return [raw.unflatten(0, (self.time_steps, -1)).mean(0) for raw in maps]
 
     def fuse(self, *, merge: bool = False, dtype: torch.dtype = torch.float32) -> Detector:
@@ -257,12 +280,14 @@ class GraphDetector(DetectorBase):
     Args:
         runnable: a backend's runnable form of the graph.
         config: describes input, classes and decoding.
+        encoder: of event detectors, in front of the graph.
     """
 
-    def __init__(self, runnable: RunnableGraph, config: ModelConfig) -> None:
+    def __init__(self, runnable: RunnableGraph, config: ModelConfig, encoder: nn.Module | None = None) -> None:
         from zoo.nir_graphs import metadata
 
         self.runnable = runnable
+        self.encoder = encoder
         self.config = config
         self.card = None
         self.info = metadata.get(runnable.graph)
@@ -280,10 +305,12 @@ class GraphDetector(DetectorBase):
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Images (B, C, H, W) in [0, 1] or frames (T, B, C, H, W) -> raw head maps averaged over T, finest first.
 
+        Event detectors take micro-slices (Tm, B, 2, H, W), oldest first.
+
         Raises:
             InvalidInputError: another image size than the graph was exported for.
         """
-        folded = folded_input(images, self.config)
+        folded = self.frames(images)
         if tuple(folded.shape[-2:]) != tuple(self.image_size):
             raise InvalidInputError(
                 f"this graph was exported for images of {self.image_size[0]}x{self.image_size[1]} pixels, got "

@@ -91,6 +91,30 @@ def decode_anchors(
     return torch.cat(parts, 2)
 
 
+def decode_yolox(raw: Sequence[Tensor], *, strides: Sequence[int], num_classes: int) -> Tensor:
+    r"""Boxes and scores of all cells of a YOLOX head.
+
+    .. math::
+        c = (t_{xy} + g)\,s, \qquad (w, h) = e^{t_{wh}}\,s
+
+    with the cell's index g and the stride s; a class score is objectness times class probability. Source: Ge et al., "YOLOX",
+    arXiv 2107.08430, section 2.2.
+
+    Args:
+        raw: head maps (B, 5 + num_classes, H/s, W/s), finest first: x, y, log w, log h, objectness, class logits.
+        strides: s of each map.
+        num_classes: class logits per cell.
+
+    Returns:
+        (B, 4 + num_classes, A): cx, cy, w, h in input pixels, then class scores in 0..1; scales one after the other, row by row.
+    """
+    centres, sizes = cell_centres([(r.shape[-2], r.shape[-1]) for r in raw], strides)
+    corners, sizes = (centres - sizes / 2).to(raw[0]).T, sizes.to(raw[0]).T
+    box, objectness, logits = torch.cat([r.flatten(2) for r in raw], 2).split([4, 1, num_classes], 1)
+    centre = box[:, :2] * sizes + corners
+    return torch.cat([centre, box[:, 2:].exp() * sizes, objectness.sigmoid() * logits.sigmoid()], 1)
+
+
 def _overlap(box: Tensor, others: Tensor) -> Tensor:
     """IoU of one box (4,) with boxes (N, 4)."""
     sides = (torch.minimum(box[2:], others[:, 2:]) - torch.maximum(box[:2], others[:, :2])).clamp_min(0)

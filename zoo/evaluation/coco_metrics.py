@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from zoo.data.coco import coco_annotations
-from zoo.data.images import Placement, prepare
-from zoo.data.sample import DetectionDataset, Sample
+from zoo.data.events import EventSample
+from zoo.data.images import Placement
+from zoo.data.sample import AnySample, DetectionDataset, Sample, prepare_sample, stack_inputs
 from zoo.detectors.base import Detector, DetectorBase
 from zoo.detectors.decoding import non_max_suppression
 from zoo.errors import DataError, InvalidInputError, MissingFrameworkError
@@ -72,7 +73,7 @@ def evaluate(
         raise InvalidInputError(
             f"the data set has {len(dataset.class_names)} classes, the detector {len(detector.class_names)}"
         )
-    samples: list[Sample] = []
+    samples: list[AnySample] = []
     rows: list[dict[str, Any]] = []
     for start in range(0, len(dataset), batch_size):
         batch = [dataset[index] for index in range(start, min(start + batch_size, len(dataset)))]
@@ -106,7 +107,7 @@ def evaluate_over_time(
     """
     from zoo.conversion import stream
 
-    samples: list[Sample] = []
+    samples: list[AnySample] = []
     rows: dict[int, list[dict[str, Any]]] = {steps: [] for steps in readouts}
     for start in range(0, len(dataset), batch_size):
         batch = [dataset[index] for index in range(start, min(start + batch_size, len(dataset)))]
@@ -120,27 +121,30 @@ def evaluate_over_time(
     return {steps: _score(annotations, found, list(dataset.class_names)) for steps, found in rows.items()}
 
 
-def _without_pixels(sample: Sample) -> Sample:
+def _without_pixels(sample: AnySample) -> AnySample:
     """The sample with a view in place of its pixels, of which only the size still matters."""
+    if isinstance(sample, EventSample):
+        counts = np.broadcast_to(np.zeros((), np.uint8), sample.counts.shape)
+        return EventSample(counts, sample.boxes, sample.labels, sample.image_id)
     pixels = np.broadcast_to(np.zeros((), np.uint8), sample.image.shape)
     return Sample(pixels, sample.boxes, sample.labels, sample.image_id)
 
 
-def _detections(detector: DetectorBase, batch: list[Sample], **limits: Any) -> list[dict[str, Any]]:
+def _detections(detector: DetectorBase, batch: list[AnySample], **limits: Any) -> list[dict[str, Any]]:
     """COCO result rows of a batch."""
     images, placements = _prepared(detector, batch)
     with torch.inference_mode():
         return _rows(detector, batch, placements, detector(images), **limits)
 
 
-def _prepared(detector: DetectorBase, batch: list[Sample]) -> tuple[Tensor, list[Placement]]:
+def _prepared(detector: DetectorBase, batch: list[AnySample]) -> tuple[Tensor, list[Placement]]:
     spec = detector.config.input.model_copy(update={"image_size": detector.image_size})
-    images, placements = zip(*(prepare(sample.image, spec) for sample in batch), strict=True)
-    return torch.stack(images), list(placements)
+    images, placements = zip(*(prepare_sample(sample, spec) for sample in batch), strict=True)
+    return stack_inputs(images), list(placements)
 
 
 def _rows(
-    detector: DetectorBase, batch: list[Sample], placements: list[Placement], raw: list[Tensor], **limits: Any
+    detector: DetectorBase, batch: list[AnySample], placements: list[Placement], raw: list[Tensor], **limits: Any
 ) -> list[dict[str, Any]]:
     """COCO result rows of raw head maps."""
     kept = non_max_suppression(detector.decode(raw), multi_label=True, **limits)

@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.detectors.base import Detector
 from zoo.detectors.registry import create
 from zoo.errors import CheckpointError, InvalidInputError, UnknownModelError
-from zoo.importers import ems_yolo, spikeyolo, spiking_yolo
+from zoo.importers import eas_snn, ems_yolo, spikeyolo, spiking_yolo
 from zoo.importers.pickles import read_checkpoint
 
 __all__ = ["OFFICIAL", "import_official", "read_checkpoint"]
@@ -24,6 +24,7 @@ OFFICIAL: dict[str, tuple[Convert, dict[str, Any]]] = {
     },
     **{f"ems-yolo-{size}": (ems_yolo.convert, {"form": "official"}) for size in ems_yolo.OFFICIAL_SIZES},
     **{f"spiking-yolo-{size}": (spiking_yolo.convert, {}) for size in spiking_yolo.OFFICIAL_SIZES},
+    **{f"eas-snn-{size}": (eas_snn.convert, {"form": "official"}) for size in eas_snn.OFFICIAL_SIZES},
 }
 """Architectures whose authors' checkpoints can be imported: how keys are renamed, and the arguments of the official form."""
 
@@ -74,6 +75,8 @@ def import_official(
             f"{arch} is a spiking network: say how many time steps it was trained with (time_steps)"
         )
     state = dict(checkpoint) if isinstance(checkpoint, Mapping) else read_checkpoint(checkpoint)
+    if arch.startswith("eas-snn-"):
+        defaults = defaults | eas_snn.variant_of(state)
     anchors = ems_yolo.anchors_of(state, arch) if arch.startswith("ems-yolo-") else None
     detector = create(
         arch,
@@ -86,7 +89,8 @@ def import_official(
     if anchors is not None:
         decode = detector.config.decode.model_copy(update={"anchors": anchors})
         detector.config = detector.config.model_copy(update={"decode": decode})
-    load_strictly(detector.network, convert(state, arch.partition("yolo-")[2]), arch, num_classes)
+    whole: torch.nn.Module = detector.network if detector.encoder is None else detector
+    load_strictly(whole, convert(state, arch.removeprefix("eas-snn-").partition("yolo-")[2]), arch, num_classes)
     return detector.eval()
 
 

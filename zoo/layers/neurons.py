@@ -6,15 +6,16 @@ a forward pass. This is what lets convolutions run once on all time steps.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import torch
 from snntorch import SpikingNeuron
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.errors import InvalidInputError
 from zoo.layers.counting import count_exceeded, evenly_spaced
-from zoo.layers.surrogates import SpikeFunction, integer_spike, rectangle
+from zoo.layers.surrogates import SpikeFunction, arctan, integer_spike, rectangle
 
 Rounding = Literal["strict", "half_even"]
 
@@ -64,13 +65,13 @@ class FoldedNeuron(SpikingNeuron):
             self._compared = (key, list(rows), evenly_spaced(list(rows), mem.dtype))
         return self._compared[1], self._compared[2]
 
-    def unfold(self, folded: Tensor) -> Tensor:
-        """(T*B, ...) -> (T, B, ...)."""
+    def unfold(self, folded: Tensor) -> tuple[Tensor, ...]:
+        """(T*B, ...) -> T times (B, ...). Gradients keep the memory layout, which those of ``unflatten`` would not."""
         if folded.shape[0] % self.time_steps:
             raise InvalidInputError(
                 f"a batch of {folded.shape[0]} folded steps is not a multiple of time_steps = {self.time_steps}"
             )
-        return folded.unflatten(0, (self.time_steps, -1))
+        return folded.split(folded.shape[0] // self.time_steps)
 
 
 class ILIF(FoldedNeuron):
@@ -197,3 +198,66 @@ class LIF(FoldedNeuron):
     def extra_repr(self) -> str:
         """Shown by ``print(detector)``."""
         return f"time_steps={self.time_steps}, decay={self.decay}, threshold={self.thresholds.flatten()[0]:.8g}"
+
+
+class PLIF(FoldedNeuron):
+    r"""Parametric leaky integrate-and-fire neuron with soft reset, as EAS-SNN uses it; its decay is learned.
+
+    .. math::
+        u_t &= \bigl(1 - \sigma(w)\bigr)\,(u_{t-1} - s_{t-1}) + x_t, \qquad u_0 = x_0 \\
+        s_t &= [u_t \ge \theta], \qquad \theta = 1
+
+    One w per layer. The gradient flows through the reset, too. Source: Fang et al., "Incorporating Learnable Membrane Time
+    Constant", ICCV 2021, eq. 6, with the input not decayed; Wang et al., EAS-SNN, ECCV 2024. ``>=`` is stored as a strict
+    comparison with the next lower number, as NIR compares.
+
+    Args:
+        time_steps: T.
+        decay: initial :math:`1 - \sigma(w)`, between 0 and 1.
+        alpha: of the arcus tangent surrogate.
+    """
+
+    levels = 1
+    reset_amount = 1.0
+    rounding: Rounding = "strict"
+
+    def __init__(self, *, time_steps: int, decay: float = 0.5, alpha: float = 2.0) -> None:
+        if not 0 < decay < 1:
+            raise InvalidInputError(f"decay must lie between 0 and 1, got {decay}")
+        super().__init__(time_steps=time_steps, threshold=1.0, spike_grad=arctan(alpha), reset_mechanism="subtract")
+        self.w = nn.Parameter(torch.tensor(math.log((1 - decay) / decay)))
+        self.is_frozen = False
+        self.register_buffer("thresholds", torch.ones(1), persistent=False)
+
+    @property
+    def decay(self) -> float:
+        """What remains of the potential after a step."""
+        return float(self._decay().detach())
+
+    def _decay(self) -> Tensor:
+        return self.kept if self.is_frozen else 1 - self.w.sigmoid()
+
+    def freeze(self, dtype: torch.dtype) -> None:
+        """See :class:`FoldedNeuron`. The decay becomes a constant of that type, too."""
+        kept = (1 - self.w.detach().double().sigmoid()).to(dtype)
+        del self.w
+        self.register_buffer("kept", kept)
+        one = torch.ones(1, dtype=dtype)
+        self.register_buffer("thresholds", torch.nextafter(one, torch.zeros_like(one)), persistent=True)
+        self.is_frozen = True
+
+    def forward(self, current: Tensor) -> Tensor:
+        """Input current (T*B, C, H, W) -> spikes 0 or 1 (T*B, C, H, W)."""
+        decay = self._decay().to(current.dtype)
+        (threshold,), _ = self.levels_of(current)
+        fire = (lambda mem: (mem > threshold).to(mem.dtype)) if self.is_frozen else lambda mem: self.spike_grad(mem - 1)
+        mem: Tensor | None = None
+        spikes: list[Tensor] = []
+        for step in self.unfold(current):
+            mem = step if mem is None else decay * (mem - spikes[-1]) + step
+            spikes.append(fire(mem))
+        return torch.cat(spikes)
+
+    def extra_repr(self) -> str:
+        """Shown by ``print(detector)``."""
+        return f"time_steps={self.time_steps}, decay={self.decay:.6g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -87,5 +88,43 @@ def rectangle(width: float = 1.0) -> SpikeFunction:
 
     def inner(excess: Tensor) -> Tensor:
         return _BinarySpike.apply(excess, width)
+
+    return inner
+
+
+class _ArctanSpike(torch.autograd.Function):
+    """Forward: [x >= 0]. Backward: the derivative of a scaled arcus tangent."""
+
+    @staticmethod
+    def forward(ctx: Any, excess: Tensor, alpha: float) -> Tensor:
+        ctx.save_for_backward(excess)
+        ctx.alpha = alpha
+        return (excess >= 0).to(excess.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (excess,) = ctx.saved_tensors
+        scaled = excess * (math.pi / 2 * ctx.alpha)
+        return grad_outputs[0] * (ctx.alpha / 2) / (1 + scaled * scaled), None
+
+
+def arctan(alpha: float = 2.0) -> SpikeFunction:
+    r"""Binary spike, at the threshold too, with an arcus tangent as surrogate.
+
+    .. math::
+        z = [x \ge 0], \qquad
+        \frac{\partial z}{\partial x} := \frac{\alpha}{2}\,\frac{1}{1 + (\frac{\pi}{2} \alpha x)^2}
+
+    Source: Fang et al., "Incorporating Learnable Membrane Time Constant", ICCV 2021, section 3.4; EAS-SNN uses alpha = 2.
+
+    Args:
+        alpha: steepness.
+
+    Returns:
+        A function from potential minus threshold, of any shape, to 0 or 1 in the same dtype.
+    """
+
+    def inner(excess: Tensor) -> Tensor:
+        return _ArctanSpike.apply(excess, alpha)
 
     return inner

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from zoo.config import InputSpec
-from zoo.data.images import prepare
-from zoo.data.sample import DetectionDataset, Sample
+from zoo.data.sample import AnySample, DetectionDataset, prepare_sample, stack_inputs
 from zoo.errors import DataError
 from zoo.training.losses import Targets
 
@@ -52,7 +51,7 @@ class Batches:
         self.seed = seed
         self.per_epoch = len(dataset) // self.batch_size
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
-        self._cache: dict[int, Sample] = {}
+        self._cache: dict[int, AnySample] = {}
         self._cache_left = cache_bytes
 
     def indices(self, step: int) -> list[int]:
@@ -64,7 +63,7 @@ class Batches:
         return [int(index) for index in self._order[1][start : start + self.batch_size]]
 
     def __getitem__(self, step: int) -> tuple[Tensor, Targets]:
-        """Images (B, C, H, W) float32 in [0, 1] and their objects in pixels of those images."""
+        """Images (B, C, H, W) float32 in [0, 1], or micro-slices (Tm, B, 2, H, W), and their objects in pixels of those."""
         return collate([self._sample(index) for index in self.indices(step)], self.spec)
 
     def iterate(self, start: int, stop: int, *, workers: int = 0) -> Iterator[tuple[Tensor, Targets]]:
@@ -84,13 +83,13 @@ class Batches:
         )
         return iter(loader)
 
-    def _sample(self, index: int) -> Sample:
+    def _sample(self, index: int) -> AnySample:
         sample = self._cache.get(index)
         if sample is None:
             sample = self.dataset[index]
-            if sample.image.nbytes <= self._cache_left:
+            if sample.nbytes <= self._cache_left:
                 self._cache[index] = sample
-                self._cache_left -= sample.image.nbytes
+                self._cache_left -= sample.nbytes
         return sample
 
 
@@ -98,18 +97,18 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def collate(samples: Sequence[Sample], spec: InputSpec) -> tuple[Tensor, Targets]:
-    """Samples -> images (B, C, H, W) and padded objects."""
+def collate(samples: Sequence[AnySample], spec: InputSpec) -> tuple[Tensor, Targets]:
+    """Samples -> images (B, C, H, W), or micro-slices (Tm, B, 2, H, W), and padded objects."""
     most = max(len(sample.labels) for sample in samples)
     labels = torch.zeros(len(samples), most, dtype=torch.int64)
     boxes = torch.zeros(len(samples), most, 4)
     valid = torch.zeros(len(samples), most, dtype=torch.bool)
     images = []
     for row, sample in enumerate(samples):
-        image, placement = prepare(sample.image, spec)
+        image, placement = prepare_sample(sample, spec)
         images.append(image)
         count = len(sample.labels)
         labels[row, :count] = torch.from_numpy(sample.labels)
         boxes[row, :count] = torch.from_numpy(placement.apply(sample.boxes))
         valid[row, :count] = True
-    return torch.stack(images), Targets(labels, boxes, valid)
+    return stack_inputs(images), Targets(labels, boxes, valid)

@@ -14,7 +14,8 @@ def _area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0]).clamp_min(0) * (boxes[..., 3] - boxes[..., 1]).clamp_min(0)
 
 
-def _iou(first: Tensor, second: Tensor) -> Tensor:
+def iou(first: Tensor, second: Tensor) -> Tensor:
+    """Overlap (...,) in 0..1 of boxes (..., 4) with boxes (..., 4), both x1, y1, x2, y2."""
     corner = torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
     shared = corner.clamp_min(0).prod(-1)
     return shared / (_area(first) + _area(second) - shared + _EPS)
@@ -22,7 +23,7 @@ def _iou(first: Tensor, second: Tensor) -> Tensor:
 
 def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
     """Overlap (B, N, M) in 0..1 of boxes (B, N, 4) with boxes (B, M, 4), both x1, y1, x2, y2."""
-    return _iou(first[:, :, None], second[:, None])
+    return iou(first[:, :, None], second[:, None])
 
 
 def complete_iou(predicted: Tensor, target: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ def complete_iou(predicted: Tensor, target: Tensor) -> Tensor:
 
     Source: Zheng et al., "Distance-IoU Loss", AAAI 2020, eq. 8-11; alpha carries no gradient.
     """
-    iou = _iou(predicted, target)
+    overlap = iou(predicted, target)
     hull = torch.maximum(predicted[..., 2:], target[..., 2:]) - torch.minimum(predicted[..., :2], target[..., :2])
     diagonal = hull.square().sum(-1) + _EPS
     distance = (predicted[..., :2] + predicted[..., 2:] - target[..., :2] - target[..., 2:]).square().sum(-1) / 4
@@ -43,5 +44,5 @@ def complete_iou(predicted: Tensor, target: Tensor) -> Tensor:
     target_width, target_height = (target[..., 2:] - target[..., :2]).clamp_min(_EPS).unbind(-1)
     aspect = 4 / math.pi**2 * (torch.atan(target_width / target_height) - torch.atan(width / height)).square()
     with torch.no_grad():
-        alpha = aspect / (1 - iou + aspect + _EPS)
-    return iou - distance / diagonal - alpha * aspect
+        alpha = aspect / (1 - overlap + aspect + _EPS)
+    return overlap - distance / diagonal - alpha * aspect

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from zoo.config import VariantValue
 from zoo.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0, le=1e6)]
@@ -18,7 +19,8 @@ class TrainConfig(BaseModel):
 
     Attributes:
         arch: architecture, for example ``spikeyolo-pico``.
-        data: ``digits`` or a folder in COCO layout.
+        variant: further arguments of the architecture, such as ``tm`` and ``ts`` of EAS-SNN.
+        data: ``digits``, ``digits-events``, or a folder in COCO or GEN1 layout.
         train_length: pictures of a generated set; the first so many of a folder.
         time_steps, levels: T and D; by default the architecture's own.
         image_size: side of the pictures in pixels; by default the architecture's own.
@@ -46,6 +48,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     arch: Annotated[str, Field(min_length=1, max_length=64)]
+    variant: Annotated[dict[str, VariantValue], Field(max_length=32)] = {}
     data: Annotated[str, Field(min_length=1)] = "digits"
     train_length: Count = 30_000
     time_steps: Annotated[int, Field(ge=1, le=10_000)] | None = None

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.config import ModelConfig
+from zoo.config import InputSpec, ModelConfig
 from zoo.data import open_dataset
 from zoo.data.sample import DetectionDataset
 from zoo.detectors.base import Detector
-from zoo.detectors.registry import create
+from zoo.detectors.registry import create, describe
 from zoo.errors import CheckpointError, ConfigError, TrainingError
 from zoo.progress import Progress, progress_bar
 from zoo.training.anchor_loss import AnchorLoss
@@ -31,6 +31,7 @@ from zoo.training.folder import METRICS, VALIDATION, RunFolder, claim
 from zoo.training.losses import DetectionLoss, Targets
 from zoo.training.schedule import AveragedModel, cosine_factor
 from zoo.training.seeding import random_state, reproducible, restore_random_state
+from zoo.training.yolox_loss import YOLOXLoss
 
 VALIDATION_SEED = 1  # `zoo val` measures on seed 0
 
@@ -55,8 +56,9 @@ def train(
         CheckpointError: the checkpoints of the interrupted run are damaged.
     """
     with reproducible(config.seed, config.threads):
+        spec = start.config.input if start is not None else input_of(config)
         dataset = open_dataset(
-            config.data, "train", length=config.train_length, seed=config.seed, image_size=config.image_size
+            config.data, "train", length=config.train_length, seed=config.seed, image_size=config.image_size, spec=spec
         )
         validation = None
         if config.validate_every:
@@ -66,6 +68,7 @@ def train(
                 length=config.validate_length,
                 seed=VALIDATION_SEED,
                 image_size=config.image_size,
+                spec=spec,
             )
         run = Run(config, dataset, start)
         with claim(Path(out_dir), config) as folder:
@@ -118,7 +121,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(parameter_groups(self.detector, config.weight_decay), lr=config.lr)
 
     def advance(self, images: Tensor, targets: Targets) -> dict[str, float]:
-        """One optimiser step on images (B, C, H, W); returns the loss parts, the gradient norm and the learning rate.
+        """One optimiser step on images (B, C, H, W) or micro-slices (Tm, B, 2, H, W); returns the loss parts, the gradient norm and the learning rate.
 
         Raises:
             TrainingError: a part of the loss, or the gradient, is not finite; the weights are those of the step before.
@@ -128,7 +131,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * factor
         self.detector.train()
-        raw = self.detector(images.contiguous(memory_format=torch.channels_last))
+        raw = self.detector(_channels_last(images))
         parts = self.loss(raw, targets.to(config.device))
         values = {name: part.item() for name, part in parts.items()}
         self._require_finite(values)
@@ -179,19 +182,37 @@ class Run:
             raise CheckpointError(f"the checkpoint was written by another version of the zoo: {error}") from None
 
 
+def _channels_last(images: Tensor) -> Tensor:
+    """The same (B, C, H, W) or (Tm, B, C, H, W), channels last in memory."""
+    folded = images.flatten(0, -4).contiguous(memory_format=torch.channels_last)
+    return folded.unflatten(0, images.shape[:-3])
+
+
+def input_of(config: TrainConfig) -> InputSpec:
+    """What the detector to be trained takes.
+
+    Raises:
+        UnknownModelError, ConfigError: a detector that cannot be.
+    """
+    return describe(config.arch, num_classes=1, **_settings(config)).input
+
+
 def _create(config: TrainConfig, dataset: DetectionDataset) -> Detector:
-    return create(
-        config.arch,
-        num_classes=len(dataset.class_names),
-        class_names=list(dataset.class_names),
-        time_steps=config.time_steps,
-        levels=config.levels,
-        image_size=config.image_size,
-        class_agnostic=config.class_agnostic,
-    )
+    names = list(dataset.class_names)
+    return create(config.arch, num_classes=len(names), class_names=names, **_settings(config))
 
 
-def make_loss(model: ModelConfig, config: TrainConfig) -> DetectionLoss | AnchorLoss:
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    return {
+        "time_steps": config.time_steps,
+        "levels": config.levels,
+        "image_size": config.image_size,
+        "class_agnostic": config.class_agnostic,
+        **config.variant,
+    }
+
+
+def make_loss(model: ModelConfig, config: TrainConfig) -> DetectionLoss | AnchorLoss | YOLOXLoss:
     """The loss that goes with a head.
 
     Raises:
@@ -203,9 +224,11 @@ def make_loss(model: ModelConfig, config: TrainConfig) -> DetectionLoss | Anchor
         for name in ("box_gain", "class_gain", "dfl_gain", "objectness_gain")
         if (gain := getattr(config, name)) is not None
     }
-    foreign = gains.keys() & ({"objectness_gain"} if decode.anchors is None else {"dfl_gain"})
+    foreign = gains.keys() & ({"objectness_gain"} if decode.kind == "dfl" else {"dfl_gain"})
     if foreign:
         raise ConfigError(f"the loss of {config.arch} has no {', '.join(sorted(foreign))}")
+    if decode.kind == "yolox":
+        return YOLOXLoss(decode.strides, model.num_classes, **gains)
     if decode.anchors is None:
         return DetectionLoss(decode.strides, decode.reg_max, model.num_classes, **gains)
     exponential = decode.kind == "anchors_exp"

@@ -1,0 +1,78 @@
+"""Official EAS-SNN checkpoints: which of their keys is which of ours.
+
+The official model wraps what it does not convert to spikes, and every convolution of what it does, in a container, which adds
+one more ``.0`` to the key. So the keys tell which parts are spiking.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from zoo.detectors.eas_snn import SIZES
+
+OFFICIAL_SIZES = tuple(size for size in SIZES if size != "pico")
+_STAGES = {
+    "dark2.0": "down2", "dark2.1": "stage2",
+    "dark3.0": "down3", "dark3.1": "stage3",
+    "dark4.0": "down4", "dark4.1": "stage4",
+    "dark5.0": "down5", "dark5.1": "pyramid", "dark5.2": "stage5",
+}  # fmt: skip
+_NECK = {
+    "lateral_conv0": "lateral5", "C3_p4": "top_down4", "reduce_conv1": "lateral4", "C3_p3": "top_down3",
+    "bu_conv2": "down3", "C3_n3": "bottom_up4", "bu_conv1": "down4", "C3_n4": "bottom_up5",
+}  # fmt: skip
+_HEAD = {
+    "stems": "stems", "cls_convs": "class_branches", "reg_convs": "box_branches",
+    "cls_preds": "classes", "reg_preds": "boxes", "obj_preds": "objectness",
+}  # fmt: skip
+_SAMPLER = {"input_conv": "input_net", "gate_conv": "gate_net"}
+
+
+def _inside(rest: str) -> str:
+    """Names within a stage: a CSP layer's blocks, and ``conv``, ``bn`` and ``act`` of a convolution unit."""
+    rest = re.sub(r"^m\.", "blocks.", rest)
+    rest = re.sub(r"(^|\.)conv\.(0\.)?(?=weight$)", r"\1conv.conv.", rest)
+    return re.sub(r"(^|\.)bn\.", r"\1conv.bn.", rest)
+
+
+def our_name(key: str) -> str | None:
+    """Our name of an official weight, or None for one that belongs to no part of the architecture."""
+    if match := re.fullmatch(r"embedding\.(input_conv|gate_conv)\.(.+)", key):
+        return f"encoder.{_SAMPLER[match[1]]}.{match[2]}"
+    if match := re.fullmatch(r"backbone\.backbone\.stem\.(?:0\.)?conv\.(.+)", key):
+        return f"network.backbone.stem.conv.{_inside(match[1])}"
+    if match := re.fullmatch(r"backbone\.backbone\.(dark\d\.\d)\.(.+)", key):
+        stage = _STAGES.get(match[1])
+        return stage and f"network.backbone.{stage}.{_inside(match[2])}"
+    if match := re.fullmatch(r"backbone\.(\w+)\.(.+)", key):
+        part = _NECK.get(match[1])
+        return part and f"network.neck.{part}.{_inside(match[2])}"
+    if match := re.fullmatch(r"head\.(\w+_preds)\.(\d)\.(?:0\.)?(weight|bias)", key):
+        return match[1] in _HEAD and f"network.head.{_HEAD[match[1]]}.{match[2]}.{match[3]}" or None
+    if match := re.fullmatch(r"head\.(stems|cls_convs|reg_convs)\.(\d(?:\.\d)?)\.((?:conv|bn|act)\..+)", key):
+        return f"network.head.{_HEAD[match[1]]}.{match[2]}.{_inside(match[3])}"
+    return None
+
+
+def convert(state: Mapping[str, Tensor], size: str) -> dict[str, Tensor]:
+    """Rename official keys to those of the whole detector, network and encoder.
+
+    Keys that belong to nothing keep their official names, so that the caller can report them.
+    """
+    del size
+    return {our_name(key) or key: value for key, value in state.items()}
+
+
+def variant_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Arguments of the architecture that the keys tell: what is spiking, and the sampler's convolutions."""
+    neck, head = (any(key.startswith(prefix) for key in state) for prefix in
+                  ("backbone.lateral_conv0.act.", "head.stems.0.act."))  # fmt: skip
+    found: dict[str, Any] = {"spiking": "all" if head else "backbone+neck" if neck else "backbone"}
+    convs = [value for key, value in state.items() if re.fullmatch(r"embedding\.input_conv\.\d+\.weight", key)]
+    if convs and convs[0].dim() == 4:
+        found |= {"kernel": convs[0].shape[-1], "depth": len(convs)}
+    return found

@@ -1,0 +1,203 @@
+"""The parts of YOLOX that EAS-SNN and SpikingYOLOX are made of: convolution, norm, activation; CSP layers; the decoupled head.
+
+Ge et al., "YOLOX: Exceeding YOLO Series in 2021", arXiv 2107.08430. Every activation is made by a factory, so that a part is
+spiking where the factory makes neurons, and analog where it makes SiLUs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from zoo.layers.conv import ConvBN
+
+Activation = Callable[[], nn.Module]
+PRIOR = 0.01
+"""Initial objectness and class score."""
+
+
+class ConvAct(nn.Module):
+    """Convolution, batch norm, activation: (N, I, H, W) -> (N, O, H', W')."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        padding: int | None = None,
+        act: Activation,
+    ) -> None:
+        super().__init__()
+        self.conv: nn.Module = ConvBN(in_channels, out_channels, kernel_size, stride, padding=padding)
+        self.act = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, I, H, W) -> (N, O, H', W')."""
+        return self.act(self.conv(x))
+
+    def fuse_(self, *, merge: bool) -> None:
+        """Fold the norm, in place."""
+        self.conv = self.conv.fuse(merge=merge)  # type: ignore[operator]
+
+
+class Focus(nn.Module):
+    """Four neighbouring pixels as channels (top left, bottom left, top right, bottom right), then a 3x3 convolution.
+
+    (N, I, H, W) -> (N, O, H/2, W/2). A 6x6 convolution of stride 2 computes the same.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, act: Activation) -> None:
+        super().__init__()
+        self.conv = ConvAct(4 * in_channels, out_channels, 3, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, I, H, W) -> (N, O, H/2, W/2)."""
+        parts = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.conv(torch.cat(parts, dim=1))
+
+
+class Bottleneck(nn.Module):
+    """1x1 and 3x3 convolution, and the input added behind the last activation: (N, C, H, W), same shape.
+
+    With neurons the sum is an integer, up to one more than that of the block before.
+    """
+
+    def __init__(self, channels: int, *, shortcut: bool, act: Activation) -> None:
+        super().__init__()
+        self.conv1 = ConvAct(channels, channels, 1, act=act)
+        self.conv2 = ConvAct(channels, channels, 3, act=act)
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), same shape."""
+        out = self.conv2(self.conv1(x))
+        return out + x if self.shortcut else out
+
+
+class CSPLayer(nn.Module):
+    """Cross-stage partial layer: one half of the channels goes through ``blocks``: (N, I, H, W) -> (N, O, H, W).
+
+    Args:
+        in_channels, out_channels: I and O.
+        depth: blocks in sequence.
+        shortcut: whether the blocks have residual connections.
+        act: makes each activation.
+        block: makes a block for so many channels; by default :class:`Bottleneck`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        depth: int,
+        *,
+        shortcut: bool = True,
+        act: Activation,
+        block: Callable[[int], nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        hidden = out_channels // 2
+        self.conv1 = ConvAct(in_channels, hidden, 1, act=act)
+        self.conv2 = ConvAct(in_channels, hidden, 1, act=act)
+        make = block or (lambda channels: Bottleneck(channels, shortcut=shortcut, act=act))
+        self.blocks = nn.Sequential(*(make(hidden) for _ in range(depth)))
+        self.conv3 = ConvAct(2 * hidden, out_channels, 1, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, I, H, W) -> (N, O, H, W)."""
+        return self.conv3(torch.cat([self.blocks(self.conv1(x)), self.conv2(x)], dim=1))
+
+
+class SPPBottleneck(nn.Module):
+    """Spatial pyramid pooling with windows of 5, 9 and 13 pixels: (N, I, H, W) -> (N, O, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, act: Activation) -> None:
+        super().__init__()
+        hidden = in_channels // 2
+        self.conv1 = ConvAct(in_channels, hidden, 1, act=act)
+        self.pools = nn.ModuleList(nn.MaxPool2d(side, 1, side // 2) for side in (5, 9, 13))
+        self.conv2 = ConvAct(4 * hidden, out_channels, 1, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, I, H, W) -> (N, O, H, W)."""
+        x = self.conv1(x)
+        return self.conv2(torch.cat([x, *(pool(x) for pool in self.pools)], dim=1))
+
+
+class PAFPN(nn.Module):
+    """Path aggregation: features at strides 8, 16, 32 -> features at strides 8, 16, 32, with the same channels.
+
+    Args:
+        channels: of the features, finest first.
+        depth: blocks of each CSP layer.
+        act: makes each activation.
+    """
+
+    def __init__(self, channels: Sequence[int], depth: int, *, act: Activation) -> None:
+        super().__init__()
+        c3, c4, c5 = channels
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
+        self.lateral5 = ConvAct(c5, c4, 1, act=act)
+        self.top_down4 = CSPLayer(2 * c4, c4, depth, shortcut=False, act=act)
+        self.lateral4 = ConvAct(c4, c3, 1, act=act)
+        self.top_down3 = CSPLayer(2 * c3, c3, depth, shortcut=False, act=act)
+        self.down3 = ConvAct(c3, c3, 3, 2, act=act)
+        self.bottom_up4 = CSPLayer(2 * c3, c4, depth, shortcut=False, act=act)
+        self.down4 = ConvAct(c4, c4, 3, 2, act=act)
+        self.bottom_up5 = CSPLayer(2 * c4, c5, depth, shortcut=False, act=act)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Features at strides 8, 16, 32 -> the same, aggregated."""
+        p3, p4, p5 = features
+        lateral5 = self.lateral5(p5)
+        top4 = self.top_down4(torch.cat([self.upsample(lateral5), p4], dim=1))
+        lateral4 = self.lateral4(top4)
+        n3 = self.top_down3(torch.cat([self.upsample(lateral4), p3], dim=1))
+        n4 = self.bottom_up4(torch.cat([self.down3(n3), lateral4], dim=1))
+        n5 = self.bottom_up5(torch.cat([self.down4(n4), lateral5], dim=1))
+        return [n3, n4, n5]
+
+
+class YOLOXHead(nn.Module):
+    """Decoupled, anchor-free head: per scale (N, C_i, H_i, W_i) -> (N, 4 + 1 + num_classes, H_i, W_i).
+
+    Channels: x, y, log w, log h in cells, objectness logit, class logits.
+
+    Args:
+        num_classes: number of classes.
+        channels: C_i of each scale, finest first.
+        width: channels within the head.
+        act: makes each activation.
+    """
+
+    def __init__(self, num_classes: int, channels: Sequence[int], width: int, *, act: Activation) -> None:
+        super().__init__()
+
+        def branch() -> nn.Sequential:
+            return nn.Sequential(ConvAct(width, width, 3, act=act), ConvAct(width, width, 3, act=act))
+
+        def predictor(outputs: int) -> nn.ModuleList:
+            return nn.ModuleList(nn.Conv2d(width, outputs, 1) for _ in channels)
+
+        self.stems = nn.ModuleList(ConvAct(c, width, 1, act=act) for c in channels)
+        self.class_branches = nn.ModuleList(branch() for _ in channels)
+        self.box_branches = nn.ModuleList(branch() for _ in channels)
+        self.boxes, self.objectness, self.classes = predictor(4), predictor(1), predictor(num_classes)
+        for conv in [*self.objectness, *self.classes]:
+            nn.init.constant_(conv.bias, -math.log((1 - PRIOR) / PRIOR))
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Feature maps, finest first -> raw head maps, finest first."""
+        maps = []
+        for index, feature in enumerate(features):
+            x = self.stems[index](feature)
+            box = self.box_branches[index](x)
+            named = self.class_branches[index](x)
+            parts = [self.boxes[index](box), self.objectness[index](box), self.classes[index](named)]
+            maps.append(torch.cat(parts, dim=1))
+        return maps
