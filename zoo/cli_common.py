@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -16,7 +17,8 @@ from rich.console import Console
 from zoo.errors import FileMissingError, InvalidInputError
 from zoo.files import write_atomically
 
-out = Console()
+# a pipe or a log has no width of its own: wide enough that no table loses its numbers
+out = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write machine-readable output; - is standard output.")
