@@ -376,6 +376,11 @@ def certify(
     if isinstance(source, str | Path) and Path(source).suffix != ".nir":
         source = _load_module(resolve(source), device="cpu", dtype=None, trainable=False)
     if hasattr(source, "to_nir"):
+        if source.encoder is not None and inputs is None:
+            raise InvalidInputError(
+                f"{source.config.arch} has a sampler in front of its graph, whose frames are real numbers: say what may be fed "
+                "in (inputs=InputGrid(...)), or compare in float64 (zoo.verify)"
+            )
         pixels = certificate.FLOAT_PIXELS if source.config.quantization is None else certificate.PIXELS
         source, inputs = source.to_nir(image_size), inputs or pixels
     elif hasattr(source, "runnable"):

@@ -18,6 +18,8 @@ from rich.table import Table
 
 from zoo import cli_certify, cli_claims, cli_conformance, cli_speed, cli_train
 from zoo.cli_common import (
+    PICTURES,
+    RECORDINGS,
     BackendOption,
     DeviceOption,
     JsonOption,
@@ -122,7 +124,10 @@ def _shown(value: Any) -> str:
 @app.command()
 def predict(
     name: NameArgument,
-    sources: Annotated[list[str], typer.Argument(metavar="PICTURE...", help="Picture files, or folders of them.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Pictures or .dat recordings of events, or folders of them."),
+    ],
     backend: BackendOption = "snntorch",
     conf: Annotated[float, typer.Option(help="Least class score, 0..1.")] = 0.25,
     iou: Annotated[float, typer.Option(help="Overlap above which the weaker box is dropped, 0..1.")] = 0.7,
@@ -130,30 +135,69 @@ def predict(
     out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder of the annotated pictures.")] = Path(
         "predictions"
     ),
+    step: Annotated[
+        float | None, typer.Option(help="Recordings: milliseconds from one picture to the next; default: one window.")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Recordings: also write a moving picture, .gif or .webp.")
+    ] = None,
     device: DeviceOption = "cpu",
     json: JsonOption = None,
 ) -> None:
-    """Detect objects in pictures, and write annotated copies."""
+    """Detect objects in pictures, or along recordings of events, and write annotated copies."""
     import zoo
+    from zoo.progress import progress_bar
+    from zoo.results import check_video, save_video
 
     check_writable(json)
-    paths = find_pictures(sources)
+    check_writable(video)
     detector = zoo.load(name, backend=backend, device=device)
-    results: Any = detector.predict(paths, conf=conf, iou=iou, max_det=max_det)
+    takes_events = detector.config.input.events is not None
+    if not takes_events and (step is not None or video is not None):
+        raise InvalidInputError(f"{name} takes pictures: --step and --video are for recordings of events")
+    if video is not None:
+        check_video(video)
+    paths = find_pictures(sources, RECORDINGS if takes_events else PICTURES)
+    targets = _targets(paths, out_dir)
+    results: list[Any] = []
     table = Table("picture", "class", "confidence", "x1", "y1", "x2", "y2", title=f"{name} on {backend}")
-    for path, result in zip(paths, results, strict=True):
-        boxes = result.boxes
-        for box, score, index in zip(boxes.xyxy, boxes.conf, boxes.cls, strict=True):
-            corners = [f"{float(value):.1f}" for value in box]
-            table.add_row(escape(str(path)), detector.class_names[int(index)], f"{float(score):.3f}", *corners)
-        if not len(result):
-            table.add_row(escape(str(path)), "nothing found", "", "", "", "", "")
-    for target, result in zip(_targets(paths, out_dir), results, strict=True):
-        result.save(target)
+    limits: dict[str, Any] = {"conf": conf, "iou": iou, "max_det": max_det}
+    if takes_events:
+        detector.check_recordings(paths)
+        with progress_bar("predicting", total=len(paths)) as bar:
+            for path, target in zip(paths, targets, strict=True):
+                for result in detector.predict_recording(path, step_us=_microseconds(step), **limits):
+                    picture = target.with_name(f"{target.stem}-{(result.time_us or 0) / 1000:09.1f}ms.png")
+                    _add_rows(table, picture, detector.class_names, result)
+                    results.append(result)
+                    result.save(picture)
+                bar.advance()
+    else:
+        results = detector.predict(paths, **limits)  # type: ignore[assignment]
+        for path, target, result in zip(paths, targets, results, strict=True):
+            _add_rows(table, path, detector.class_names, result)
+            result.save(target)
+    if video is not None:
+        save_video(results, video, milliseconds=round(step or 200))
     write_json(json, {"model": name, "backend": backend, "results": [result.to_dict() for result in results]})
     if str(json) != "-":
         out.print(table)
         out.print(f"annotated pictures: {out_dir}/", highlight=False)
+
+
+def _microseconds(step: float | None) -> int | None:
+    if step is not None and not 0.001 <= step <= 1e6:
+        raise InvalidInputError(f"--step takes milliseconds, 0.001 or more, not {step}")
+    return None if step is None else round(1000 * step)
+
+
+def _add_rows(table: Table, picture: Path, class_names: Sequence[str], result: Any) -> None:
+    boxes = result.boxes
+    for box, score, index in zip(boxes.xyxy, boxes.conf, boxes.cls, strict=True):
+        corners = [f"{float(value):.1f}" for value in box]
+        table.add_row(escape(str(picture)), class_names[int(index)], f"{float(score):.3f}", *corners)
+    if not len(result):
+        table.add_row(escape(str(picture)), "nothing found", "", "", "", "", "")
 
 
 def _targets(paths: Sequence[Path], folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,14 +78,15 @@ def split_names(values: Iterable[str]) -> list[str]:
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 
+RECORDINGS = {".dat"}
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 
 
-def find_pictures(sources: Iterable[str]) -> list[Path]:
-    """Files as they are, and the pictures of folders in alphabetical order.
+def find_pictures(sources: Iterable[str], endings: Collection[str] = PICTURES) -> list[Path]:
+    """Files as they are, and those of folders that have one of the endings, in alphabetical order.
 
     Raises:
-        FileMissingError: no such file, or a folder without pictures.
+        FileMissingError: no such file, or a folder without such files.
     """
     found: list[Path] = []
     for source in sources:
@@ -93,9 +94,10 @@ def find_pictures(sources: Iterable[str]) -> list[Path]:
         if not path.exists():
             raise FileMissingError(f"there is no file {path}")
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
+            inside = sorted(file for file in path.iterdir() if file.suffix.lower() in endings)
             if not inside:
-                raise FileMissingError(f"the folder {path} holds no pictures")
+                kind = "pictures" if endings is PICTURES else f"files {', '.join(sorted(endings))}"
+                raise FileMissingError(f"the folder {path} holds no {kind}")
             found += inside
         else:
             found.append(path)

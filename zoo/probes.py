@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +27,8 @@ def default_images(
         count: images in each group; by default 16 small ones, fewer large ones.
     """
     height, width = image_size or config.input.image_size
+    if config.input.events is not None:
+        return event_slices(config, (height, width), count=count)
     if count is None:
         count = max(1, min(16, 16 * SMALL // (height * width)))
     shape = (config.input.channels, height, width)
@@ -32,6 +36,35 @@ def default_images(
     if config.input.channels == 3:
         groups = {"digits": digit_images(count, config, (height, width)), **groups}
     return groups
+
+
+def event_slices(config: ModelConfig, image_size: tuple[int, int], *, count: int | None = None) -> dict[str, Tensor]:
+    """Micro-slices (Tm, B, 2, H, W), float64, by group: moving ``digits``, ``noise`` events, and ``saturated`` slices.
+
+    Args:
+        config: of an event detector.
+        image_size: (H, W) in pixels of the network's input.
+        count: streams in each group; by default 16 small ones, fewer large ones.
+    """
+    from zoo.data.digit_events import DigitEvents
+    from zoo.data.events import prepare_events
+
+    spec = config.input.events
+    if spec is None:
+        raise InvalidInputError(f"{config.arch} takes pictures, not events")
+    if count is None:
+        count = max(1, min(16, 16 * SMALL // (image_size[0] * image_size[1])))
+    clips = DigitEvents("test", length=count, events=spec)
+    digits = [prepare_events(clips[index].counts, config.input, image_size)[0] for index in range(count)]
+    generator = torch.Generator().manual_seed(20200207)
+    shape = (spec.micro_slices, count, 2, *image_size)
+    noise = torch.poisson(torch.full(shape, 0.3), generator=generator)
+    saturated = saturated_images(max(3, count), (2, *image_size)) * 8  # nothing, everything, patterns
+    return {
+        "digits": torch.stack(digits, 1).double(),
+        "noise": noise.double(),
+        "saturated": saturated.expand(spec.micro_slices, *saturated.shape).contiguous(),
+    }
 
 
 def digit_images(count: int, config: ModelConfig, image_size: tuple[int, int]) -> Tensor:
@@ -66,10 +99,14 @@ def saturated_images(count: int, shape: tuple[int, int, int]) -> Tensor:
 def given_images(images: Tensor | Sequence[ImageSource], config: ModelConfig) -> Tensor:
     """What a caller passed, as images (B, C, H, W) or frames (T, B, C, H, W), float64.
 
+    For event detectors: micro-slices (Tm, B, 2, H, W) of counts, or streams of events.
+
     Raises:
-        InvalidInputError: not floating point, not in [0, 1], or empty.
+        InvalidInputError: not floating point, not in [0, 1] (counts: negative), or empty.
         FileMissingError, CorruptFileError: a path that is not a picture.
     """
+    if config.input.events is not None:
+        return _given_slices(images, config)
     if not isinstance(images, Tensor):
         if isinstance(images, str) or len(images) == 0:
             raise InvalidInputError("images must be a tensor (B, C, H, W) or a list of at least one picture")
@@ -79,3 +116,23 @@ def given_images(images: Tensor | Sequence[ImageSource], config: ModelConfig) ->
     if images.numel() == 0 or not ((images >= 0) & (images <= 1)).all():
         raise InvalidInputError("expected at least one image, with values in [0, 1]")
     return images.detach().cpu().double()
+
+
+def _given_slices(given: Tensor | Sequence[Any], config: ModelConfig) -> Tensor:
+    from zoo.data.events import check_events, micro_slices, prepare_events
+    from zoo.data.prophesee import DatFile
+
+    spec = config.input.events
+    if spec is None or (not isinstance(given, Tensor) and (isinstance(given, str) or len(given) == 0)):
+        raise InvalidInputError(
+            "images must be micro-slices (Tm, B, 2, H, W), or a list of at least one stream of events"
+        )
+    if not isinstance(given, Tensor):
+        streams = [DatFile(one).read() if isinstance(one, str | Path) else one for one in given]
+        counts = [micro_slices(check_events(events, spec.sensor_size), spec) for events in streams]
+        return torch.stack([prepare_events(one, config.input)[0] for one in counts], 1).double()
+    if not given.is_floating_point() or given.numel() == 0 or not bool((given >= 0).all() and given.isfinite().all()):
+        raise InvalidInputError(
+            "expected at least one stack of micro-slices: counts as floating point numbers, not negative"
+        )
+    return given.detach().cpu().double()

@@ -106,6 +106,11 @@ def _prepared(detector: Detector, bits: int, per: Per, decay_bits: int) -> Detec
         raise InvalidInputError(f"bits must lie in 4..16, got {bits}")
     if per not in {"layer", "channel"}:
         raise InvalidInputError(f"per must be 'layer' or 'channel', got {per!r}")
+    if detector.encoder is not None:
+        raise InvalidInputError(
+            f"{detector.config.arch} is not quantised: its sampler makes frames of real numbers, which lie on no grid, so that "
+            "no certificate could follow"
+        )
     if detector.config.quantization is not None:
         raise InvalidInputError(
             "this detector is quantised already; quantise the trainable form: zoo.load(..., trainable=True)"

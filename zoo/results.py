@@ -61,12 +61,14 @@ class Result:
         image: (H, W, 3) RGB, as it was given.
         class_names: of the detector.
         path: of the picture's file, if it came from one.
+        time_us: for events, the moment in microseconds at which objects were found; ``image`` is a drawing of the events.
     """
 
     detections: sv.Detections
     image: Pixels
     class_names: tuple[str, ...]
     path: Path | None = None
+    time_us: int | None = None
 
     @classmethod
     def from_rows(
@@ -78,6 +80,7 @@ class Result:
         class_names: Sequence[str],
         image: Pixels,
         path: Path | None = None,
+        time_us: int | None = None,
     ) -> Result:
         """A result from arrays (N, 4), (N,) and (N,)."""
         names = np.array([class_names[index] for index in class_id], dtype=str)
@@ -87,7 +90,7 @@ class Result:
             class_id=np.asarray(class_id, int),
             data={"class_name": names},
         )
-        return cls(detections, image, tuple(class_names), path)
+        return cls(detections, image, tuple(class_names), path, time_us)
 
     def __len__(self) -> int:
         return len(self.detections)
@@ -107,6 +110,7 @@ class Result:
         boxes = self.boxes
         return {
             "path": None if self.path is None else str(self.path),
+            **({} if self.time_us is None else {"time_us": self.time_us}),
             "height": self.image.shape[0],
             "width": self.image.shape[1],
             "detections": [
@@ -166,3 +170,39 @@ class Result:
         with replace_atomically(path) as temporary:
             Image.fromarray(self.plot()).save(temporary, format=kind)
         return path
+
+
+def check_video(path: Path) -> str:
+    """The kind of moving picture that a file's ending stands for.
+
+    Raises:
+        InvalidInputError: an ending that cannot hold moving pictures.
+    """
+    kind = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}.get(path.suffix.lower())
+    if kind is None:
+        raise InvalidInputError(
+            f"cannot write a video as {path.suffix or 'a file without ending'}: use .gif, .webp or .png"
+        )
+    return kind
+
+
+def save_video(results: Sequence[Result], path: str | Path, *, milliseconds: int = 200) -> Path:
+    """Write the pictures of several results as one moving picture, whole or not at all.
+
+    Args:
+        results: in order of time; of one size.
+        path: ending in .gif, .webp or .png (animated).
+        milliseconds: for which each is shown.
+
+    Raises:
+        InvalidInputError: no results, or an ending that cannot hold moving pictures.
+        FileMissingError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    kind = check_video(path)
+    if not results:
+        raise InvalidInputError("a video has at least one picture")
+    first, *others = (Image.fromarray(result.plot()) for result in results)
+    with replace_atomically(path) as temporary:
+        first.save(temporary, format=kind, save_all=True, append_images=others, duration=milliseconds, loop=0)
+    return path

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zoo.detectors.base import Detector
 from zoo.errors import InvalidInputError, UnsupportedGraphError
-from zoo.probes import noise_images
+from zoo.probes import event_slices, noise_images
 from zoo.progress import progress_bar
 
 
@@ -78,7 +78,10 @@ def time_backends(
         raise InvalidInputError("repeats and batch size must be at least 1")
     size = image_size or detector.image_size
     graph = detector.to_nir(size)
-    images = noise_images(batch_size, (detector.config.input.channels, *size))
+    if detector.config.input.events is None:
+        images = noise_images(batch_size, (detector.config.input.channels, *size))
+    else:
+        images = event_slices(detector.config, size, count=batch_size)["noise"]
     folded = detector.frames(images).float()
     frames = folded.unflatten(0, (detector.time_steps, -1))
     network, refused = detector.network.eval(), {}

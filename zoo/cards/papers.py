@@ -20,6 +20,15 @@ PAPERS = {
         venue="ICCV 2023",
         url="https://arxiv.org/abs/2307.11411",
     ),
+    "eas-snn": Paper(
+        title=(
+            "EAS-SNN: End-to-End Adaptive Sampling and Representation for Event-based Detection with Recurrent Spiking Neural "
+            "Networks"
+        ),
+        authors="Ziming Wang, Ziling Wang, Huaning Li, Lang Qin, Runhao Jiang, De Ma, Huajin Tang",
+        venue="ECCV 2024",
+        url="https://arxiv.org/abs/2403.12574",
+    ),
     "spiking-yolo": Paper(
         title="Spiking-YOLO: Spiking Neural Network for Energy-Efficient Object Detection",
         authors="Seijoon Kim, Seongsik Park, Byunggook Na, Sungroh Yoon",

@@ -157,7 +157,9 @@ class DigitEvents:
         for _ in range(int(rng.integers(1, MAX_DIGITS + 1))):
             for _attempt in range(10):
                 index = int(self._indices[rng.integers(len(self._indices))])
-                mover = _Mover(scans[index], int(labels[index]), self.events.sensor_size, self.events.window_us * 1e-6, rng)
+                mover = _Mover(
+                    scans[index], int(labels[index]), self.events.sensor_size, self.events.window_us * 1e-6, rng
+                )
                 if not any(mover.meets(other) for other in movers):
                     movers.append(mover)
                     break

@@ -101,7 +101,7 @@ def micro_slices(events: Events, spec: EventSpec, *, end: int | None = None) -> 
 def prepare_events(counts: Counts, spec: InputSpec, size: tuple[int, int] | None = None) -> tuple[Tensor, Placement]:
     """Micro-slices -> network input (Tm, 2, h, w), float32 counts, and where the sensor lies in it.
 
-    Another size than the sensor's is reached by bilinear interpolation, with the aspect ratio kept, at the top left, as in EAS-SNN.
+    For another size than the sensor's: bilinear interpolation, with the aspect ratio kept, at the top left, as in EAS-SNN.
 
     Args:
         counts: (Tm, 2, H, W).

@@ -2,9 +2,9 @@
 
 Every moment at which boxes are given is one sample: the events of the window before it, and its boxes.
 
-Boxes may reach over the border of the sensor: they are clipped to it, and those wholly outside are left out. As in the published
-evaluation (Perot et al., "Learning to Detect Objects with a 1 Megapixel Event Camera", NeurIPS 2020, section 5), for the camera of
-GEN1 the boxes of the first half second, with a diagonal below 30 pixels or a side below 10 pixels are left out, too.
+Boxes may reach over the border of the sensor: they are clipped to it, and those wholly outside are left out. For the camera of
+GEN1, boxes of the first half second, with a diagonal below 30 pixels or a side below 10 pixels are left out, too, as in the
+published evaluation (Perot et al., "Learning to Detect Objects with a 1 Megapixel Event Camera", NeurIPS 2020, section 5).
 """
 
 from __future__ import annotations
@@ -154,8 +154,9 @@ class Gen1Detection:
         file = DatFile(self._files[recording])
         if file.sensor_size != self.events.sensor_size:
             raise DataError(
-                f"{file.path} was recorded on {file.sensor_size[0]}x{file.sensor_size[1]} pixels (height x width), the detector "
-                f"is for {self.events.sensor_size[0]}x{self.events.sensor_size[1]}: create it with sensor_size={file.sensor_size}"
+                f"{file.path} was recorded on {file.sensor_size[0]}x{file.sensor_size[1]} pixels (height x width), the "
+                f"detector is for {self.events.sensor_size[0]}x{self.events.sensor_size[1]}: create it with "
+                f"sensor_size={file.sensor_size}"
             )
         return file
 

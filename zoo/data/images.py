@@ -60,6 +60,10 @@ def _read(path: Path) -> Pixels:
 
 
 def _from_array(array: npt.NDArray[np.generic]) -> Pixels:
+    if array.dtype.names is not None:
+        raise InvalidInputError(
+            f"this detector takes pictures, and got events with the fields {', '.join(array.dtype.names)}"
+        )
     if array.dtype != np.uint8:
         raise InvalidInputError(f"expected an array of uint8 in 0..255, got {array.dtype}")
     if array.ndim == 2:

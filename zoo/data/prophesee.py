@@ -1,9 +1,9 @@
 """Prophesee's files: events in ``.dat`` and boxes in ``_bbox.npy``, the layout of the GEN1 automotive detection set.
 
 A ``.dat`` file has header lines that begin with ``%``, two bytes (type and size of an event), and events of eight bytes, little
-endian: 32 bits of time in microseconds, then x in bits 0 to 13, y in bits 14 to 27 and polarity in bit 28. The clock wraps after
-71.6 minutes. Source: de Tournemire et al., "A Large Scale Event-based Detection Dataset for Automotive", arXiv 2001.08499, and
-its public toolbox. General readers (tonic, expelliarmus) neither unwrap the clock nor notice a file that was cut.
+endian: 32 bits of time in microseconds, then x in bits 0 to 13, y in bits 14 to 27 and polarity in bit 28. The clock wraps
+after 71.6 minutes. Source: de Tournemire et al., "A Large Scale Event-based Detection Dataset for Automotive", arXiv 2001.08499,
+and its public toolbox.
 """
 
 from __future__ import annotations
@@ -121,12 +121,13 @@ class DatFile:
         word = raw["word"]
         events["x"], events["y"] = word & _X_MAX, (word >> 14) & _Y_MAX
         events["p"], events["t"] = (word >> 28) & 1, times
+        where = f"{self.path}, events from number {done} on"
+        if times[0] < last:
+            raise InvalidInputError(f"{where}: the events are out of order: t = {times[0]} us comes after {last} us")
         try:
-            if times[0] < last:
-                raise InvalidInputError(f"event 0 has t = {times[0]} us after {last} us")
             return check_events(events, self.sensor_size)
         except InvalidInputError as error:
-            raise InvalidInputError(f"{self.path}, events from number {done} on: {error}") from None
+            raise InvalidInputError(f"{where}: {error}") from None
 
     def read(self) -> Events:
         """All events at once.
@@ -161,6 +162,27 @@ def windows(file: DatFile, ends: npt.NDArray[np.int64], window_us: int) -> Itera
                 kept = np.concatenate([recent, chunk])
         first, last = np.searchsorted(kept["t"], [end - window_us, end])
         yield int(end), kept[first:last]
+
+
+def stream_windows(file: DatFile, step_us: int, window_us: int) -> Iterator[tuple[int, Events]]:
+    """The windows that end every ``step_us`` after the first event, and at the last event, in one pass over the file.
+
+    Memory holds one window and one chunk, whatever the length of the file.
+
+    Yields:
+        The moment at which the window ends, and its events: ``end - window_us <= t < end``.
+    """
+    kept, end, done = empty_events(), 0, 0
+    for chunk in file.chunks():
+        if not len(kept):
+            end = int(chunk["t"][0]) + step_us
+        kept = np.concatenate([kept, chunk])
+        while kept["t"][-1] >= end:
+            first, last = np.searchsorted(kept["t"], [end - window_us, end])
+            yield end, kept[first:last]
+            kept, done, end = kept[first:], end, end + step_us
+    if len(kept) and (end := int(kept["t"][-1]) + 1) > done:
+        yield end, kept[np.searchsorted(kept["t"], end - window_us) :]
 
 
 def write_dat(path: str | Path, events: Events, sensor_size: tuple[int, int]) -> Path:

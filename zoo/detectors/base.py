@@ -8,7 +8,8 @@ non-maximum suppression.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +23,10 @@ from zoo.layers.neurons import FoldedNeuron
 if TYPE_CHECKING:
     import nir
 
-    from zoo.data.images import ImageSource
+    from zoo.config import EventSpec
+    from zoo.data.events import Events
+    from zoo.data.images import ImageSource, Placement
+    from zoo.data.prophesee import DatFile
     from zoo.results import Result
 
 
@@ -50,6 +54,14 @@ def folded_input(images: Tensor, config: ModelConfig) -> Tensor:
     folded = images.flatten(0, 1)
     # what a quantised detector was made for: pictures of 8 bits on the grid of 1/256
     return folded if config.quantization is None else folded.mul(255).round_().clamp_(0, 255).div_(256)
+
+
+def _check_limits(conf: float, iou: float, max_det: int) -> None:
+    for name, value in (("conf", conf), ("iou", iou)):
+        if not 0 <= value <= 1:
+            raise InvalidInputError(f"{name} must lie in 0..1, got {value}")
+    if max_det < 1:
+        raise InvalidInputError(f"max_det must be at least 1, got {max_det}")
 
 
 class DetectorBase:
@@ -113,15 +125,16 @@ class DetectorBase:
 
     def predict(
         self,
-        source: ImageSource | Sequence[ImageSource],
+        source: ImageSource | Events | Sequence[ImageSource | Events],
         conf: float = 0.25,
         iou: float = 0.7,
         max_det: int = 300,
     ) -> Result | list[Result]:
-        """Detect objects in one picture or in several.
+        """Detect objects in one picture or in several; for event detectors, at the end of a stream of events.
 
         Args:
-            source: path, PIL image, uint8 array (H, W, 3) in RGB, or tensor (3, H, W); or a list of these.
+            source: path, PIL image, uint8 array (H, W, 3) in RGB, or tensor (3, H, W); or a list of these. Event detectors take
+                a structured array with the fields x, y, t and p (as tonic has it), or the path of a ``.dat`` recording.
             conf: least class score of a detection, 0..1.
             iou: overlap above which the weaker of two boxes is dropped, 0..1.
             max_det: detections per picture at most.
@@ -133,24 +146,123 @@ class DetectorBase:
             InvalidInputError: not a picture, or limits out of bounds.
             FileMissingError: no such file.
         """
-        for name, value in (("conf", conf), ("iou", iou)):
-            if not 0 <= value <= 1:
-                raise InvalidInputError(f"{name} must lie in 0..1, got {value}")
-        if max_det < 1:
-            raise InvalidInputError(f"max_det must be at least 1, got {max_det}")
+        _check_limits(conf, iou, max_det)
         if isinstance(source, list | tuple):
             return [self._predict_one(one, conf, iou, max_det) for one in source]
-        return self._predict_one(source, conf, iou, max_det)  # type: ignore[arg-type]
+        return self._predict_one(source, conf, iou, max_det)
 
-    def _predict_one(self, source: ImageSource, conf: float, iou: float, max_det: int) -> Result:
+    def predict_recording(
+        self,
+        path: str | Path,
+        *,
+        step_us: int | None = None,
+        conf: float = 0.25,
+        iou: float = 0.7,
+        max_det: int = 300,
+    ) -> Iterator[Result]:
+        """Detect objects all along a recording of events, in one pass and in little memory.
+
+        Args:
+            path: of a ``.dat`` file.
+            step_us: microseconds from one result to the next; by default one window.
+            conf, iou, max_det: see :meth:`predict`.
+
+        Yields:
+            One result for each moment, with ``time_us``.
+
+        Raises:
+            InvalidInputError: this detector takes pictures, the recording is of another sensor, or its events are not in order.
+            FileMissingError, CorruptFileError: no such file, or a damaged one.
+        """
+        from zoo.data.prophesee import stream_windows
+
+        _check_limits(conf, iou, max_det)
+        spec = self._events()
+        if step_us is not None and step_us < 1:
+            raise InvalidInputError(f"step_us must be at least 1, got {step_us}")
+        self.check_recordings([path])
+        file = self._recording(path)
+        for end, events in stream_windows(file, step_us or spec.window_us, spec.window_us):
+            yield self._at(events, end, Path(path), conf, iou, max_det)
+
+    def check_recordings(self, paths: Sequence[str | Path]) -> None:
+        """Refuse recordings that are damaged or of another sensor, before anything is done with any of them.
+
+        Raises:
+            InvalidInputError, FileMissingError, CorruptFileError: see :meth:`predict_recording`.
+        """
+        for path in paths:
+            if self._recording(path).count == 0:
+                raise InvalidInputError(f"{path} holds no events")
+
+    def _events(self) -> EventSpec:
+        if self.config.input.events is None:
+            raise InvalidInputError(
+                f"{self.config.arch} takes pictures, not events; use an event detector such as eas-snn"
+            )
+        return self.config.input.events
+
+    def _recording(self, path: str | Path) -> DatFile:
+        from zoo.data.prophesee import DatFile
+
+        file, size = DatFile(path), self._events().sensor_size
+        if file.sensor_size != size:
+            raise InvalidInputError(
+                f"{path} was recorded on {file.sensor_size[0]}x{file.sensor_size[1]} pixels (height x width), this detector "
+                f"is for a camera of {size[0]}x{size[1]}; create it with sensor_size={file.sensor_size}"
+            )
+        return file
+
+    def _at(self, events: Any, end: int, path: Path | None, conf: float, iou: float, max_det: int) -> Result:
+        """Detections at a moment, of events in order."""
+        from zoo.data.events import draw_events, micro_slices, prepare_events
+
+        counts = micro_slices(events, self._events(), end=end)
+        tensor, placement = prepare_events(counts, self.config.input, self.image_size)
+        image = draw_events(counts)
+        return self._found(tensor[:, None], placement, image, path, (conf, iou, max_det), time_us=end)
+
+    def _predict_events(self, source: Any, conf: float, iou: float, max_det: int) -> Result:
+        from zoo.data.events import check_events
+
+        spec = self._events()
+        if isinstance(source, str | Path):
+            from zoo.data.prophesee import stream_windows
+
+            self.check_recordings([source])
+            last = deque(stream_windows(self._recording(source), spec.window_us, spec.window_us), maxlen=1)
+            ((end, events),) = last
+            return self._at(events, end, Path(source), conf, iou, max_det)
+        events = check_events(source, spec.sensor_size)
+        return self._at(events, int(events["t"][-1]) + 1, None, conf, iou, max_det)
+
+    def _predict_one(self, source: Any, conf: float, iou: float, max_det: int) -> Result:
         from zoo.data.images import load_image, prepare
+
+        if self.config.input.events is not None:
+            return self._predict_events(source, conf, iou, max_det)
+        image = load_image(source)
+        tensor, placement = prepare(image, self.config.input)
+        path = Path(source) if isinstance(source, str | Path) else None
+        return self._found(tensor[None], placement, image, path, (conf, iou, max_det))
+
+    def _found(
+        self,
+        batch: Tensor,
+        placement: Placement,
+        image: Any,
+        path: Path | None,
+        limits: tuple[float, float, int],
+        *,
+        time_us: int | None = None,
+    ) -> Result:
+        """Detections in a batch of one."""
         from zoo.detectors.decoding import non_max_suppression
         from zoo.results import Result
 
-        image = load_image(source)
-        tensor, placement = prepare(image, self.config.input)
+        conf, iou, max_det = limits
         with torch.inference_mode():
-            decoded = self.decode(self(tensor[None]))
+            decoded = self.decode(self(batch))
             (kept,) = non_max_suppression(
                 decoded, conf=conf, iou=iou, max_det=max_det, class_agnostic=self.config.decode.class_agnostic
             )
@@ -161,7 +273,8 @@ class DetectorBase:
             rows[:, 5].astype(int),
             class_names=self.class_names,
             image=image,
-            path=Path(source) if isinstance(source, str | Path) else None,
+            path=path,
+            time_us=time_us,
         )
 
     def __call__(self, images: Tensor) -> list[Tensor]:

@@ -97,8 +97,8 @@ def decode_yolox(raw: Sequence[Tensor], *, strides: Sequence[int], num_classes: 
     .. math::
         c = (t_{xy} + g)\,s, \qquad (w, h) = e^{t_{wh}}\,s
 
-    with the cell's index g and the stride s; a class score is objectness times class probability. Source: Ge et al., "YOLOX",
-    arXiv 2107.08430, section 2.2.
+    with the cell's index g and the stride s; a class score is objectness times class probability. Source: Ge et al.,
+    "YOLOX", arXiv 2107.08430, section 2.2.
 
     Args:
         raw: head maps (B, 5 + num_classes, H/s, W/s), finest first: x, y, log w, log h, objectness, class logits.
@@ -106,7 +106,8 @@ def decode_yolox(raw: Sequence[Tensor], *, strides: Sequence[int], num_classes: 
         num_classes: class logits per cell.
 
     Returns:
-        (B, 4 + num_classes, A): cx, cy, w, h in input pixels, then class scores in 0..1; scales one after the other, row by row.
+        (B, 4 + num_classes, A): cx, cy, w, h in input pixels, then class scores in 0..1; one scale after the other, row by
+        row.
     """
     centres, sizes = cell_centres([(r.shape[-2], r.shape[-1]) for r in raw], strides)
     corners, sizes = (centres - sizes / 2).to(raw[0]).T, sizes.to(raw[0]).T

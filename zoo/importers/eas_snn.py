@@ -39,22 +39,33 @@ def _inside(rest: str) -> str:
     return re.sub(r"(^|\.)bn\.", r"\1conv.bn.", rest)
 
 
+_RULES: list[tuple[str, dict[str, str] | None, str]] = [
+    (r"embedding\.(?P<part>input_conv|gate_conv)\.(?P<rest>.+)", _SAMPLER, "encoder.{part}"),
+    (r"backbone\.backbone\.stem\.(?:0\.)?(?P<part>conv)\.(?P<rest>.+)", None, "network.backbone.stem.{part}"),
+    (r"backbone\.backbone\.(?P<part>dark\d\.\d)\.(?P<rest>.+)", _STAGES, "network.backbone.{part}"),
+    (r"backbone\.(?P<part>\w+)\.(?P<rest>.+)", _NECK, "network.neck.{part}"),
+    (r"head\.(?P<part>\w+_preds)\.(?P<scale>\d)\.(?:0\.)?(?P<rest>weight|bias)", _HEAD, "network.head.{part}.{scale}"),
+    (
+        r"head\.(?P<part>stems|cls_convs|reg_convs)\.(?P<scale>\d(?:\.\d)?)\.(?P<rest>(?:conv|bn|act)\..+)",
+        _HEAD,
+        "network.head.{part}.{scale}",
+    ),
+]
+"""Official pattern, our names of its ``part``, our path; the rest is named as in a convolution unit."""
+
+
 def our_name(key: str) -> str | None:
     """Our name of an official weight, or None for one that belongs to no part of the architecture."""
-    if match := re.fullmatch(r"embedding\.(input_conv|gate_conv)\.(.+)", key):
-        return f"encoder.{_SAMPLER[match[1]]}.{match[2]}"
-    if match := re.fullmatch(r"backbone\.backbone\.stem\.(?:0\.)?conv\.(.+)", key):
-        return f"network.backbone.stem.conv.{_inside(match[1])}"
-    if match := re.fullmatch(r"backbone\.backbone\.(dark\d\.\d)\.(.+)", key):
-        stage = _STAGES.get(match[1])
-        return stage and f"network.backbone.{stage}.{_inside(match[2])}"
-    if match := re.fullmatch(r"backbone\.(\w+)\.(.+)", key):
-        part = _NECK.get(match[1])
-        return part and f"network.neck.{part}.{_inside(match[2])}"
-    if match := re.fullmatch(r"head\.(\w+_preds)\.(\d)\.(?:0\.)?(weight|bias)", key):
-        return match[1] in _HEAD and f"network.head.{_HEAD[match[1]]}.{match[2]}.{match[3]}" or None
-    if match := re.fullmatch(r"head\.(stems|cls_convs|reg_convs)\.(\d(?:\.\d)?)\.((?:conv|bn|act)\..+)", key):
-        return f"network.head.{_HEAD[match[1]]}.{match[2]}.{_inside(match[3])}"
+    for pattern, names, path in _RULES:
+        match = re.fullmatch(pattern, key)
+        if match is None:
+            continue
+        groups = match.groupdict()
+        if names is not None and groups["part"] not in names:
+            return None
+        groups["part"] = groups["part"] if names is None else names[groups["part"]]
+        rest = groups["rest"] if path.startswith("encoder") else _inside(groups["rest"])
+        return f"{path.format(**groups)}.{rest}"
     return None
 
 

@@ -121,7 +121,10 @@ class Run:
         self.optimizer = torch.optim.AdamW(parameter_groups(self.detector, config.weight_decay), lr=config.lr)
 
     def advance(self, images: Tensor, targets: Targets) -> dict[str, float]:
-        """One optimiser step on images (B, C, H, W) or micro-slices (Tm, B, 2, H, W); returns the loss parts, the gradient norm and the learning rate.
+        """One optimiser step on images (B, C, H, W) or micro-slices (Tm, B, 2, H, W).
+
+        Returns:
+            The loss parts, the gradient norm and the learning rate.
 
         Raises:
             TrainingError: a part of the loss, or the gradient, is not finite; the weights are those of the step before.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.data import open_dataset
+from zoo.data import Sample, open_dataset
 from zoo.data.coco import CocoDetection, write_coco
 from zoo.data.digits import DigitsDetection
 from zoo.errors import DataError, InvalidInputError
@@ -24,6 +24,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert len(dataset) == 6
     for index in range(6):
         one, other = digits[index], dataset[index]
+        assert isinstance(other, Sample)
         assert np.array_equal(one.image, other.image)
         assert np.array_equal(one.boxes, other.boxes)
         assert np.array_equal(one.labels, other.labels)

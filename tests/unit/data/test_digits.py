@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zoo.data import open_dataset
+from zoo.data import Sample, open_dataset
 from zoo.data.digits import DigitsDetection, scan_indices
 from zoo.data.textures import TEST_TEXTURES, TRAIN_TEXTURES
 from zoo.errors import DataError
@@ -39,6 +39,7 @@ def test_pictures_hold_what_is_promised(split: str) -> None:
     labels, heights, counts = [], [], []
     for index in range(len(dataset)):
         sample = dataset[index]
+        assert isinstance(sample, Sample)
         assert sample.image.shape == (96, 96, 3)
         assert sample.image.dtype == np.uint8
         boxes = sample.boxes

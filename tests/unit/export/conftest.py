@@ -109,7 +109,7 @@ def lively() -> Callable[..., Detector]:
     """Makes an unfused float64 ``spikeyolo-pico`` whose random weights keep its neurons firing."""
 
     def make(**arguments: object) -> Detector:
-        detector = create("spikeyolo-pico", num_classes=10, **arguments).double().eval()  # type: ignore[arg-type]
+        detector = create("spikeyolo-pico", num_classes=10, **arguments).double().eval()
         for module in detector.modules():
             if isinstance(module, nn.BatchNorm2d):
                 assert module.running_mean is not None

@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+import zoo
 from zoo.errors import CheckpointError, ConfigError, DataError, TrainingError, UnknownModelError, ZooError
+from zoo.layers.neurons import PLIF
 from zoo.training import TrainConfig, checkpoint, loop, make_train_config, train, train_model
 from zoo.training.folder import claim
 
@@ -216,3 +218,28 @@ def test_the_model_folder_holds_the_averaged_detector(uninterrupted: Path) -> No
     before = files(folder)
     assert train_model(settings(), uninterrupted) == folder
     assert files(folder) == before
+
+
+def test_event_detectors_learn_from_clips_and_from_recordings_alike(tmp_path: Path) -> None:
+    """In memory and as GEN1 files: the same weights; one of the runs is interrupted."""
+    from zoo.data.digit_events import write_recordings
+
+    write_recordings(tmp_path / "gen1" / "train", "train", length=4)
+    events: dict[str, Any] = {"arch": "eas-snn-pico", "train_length": 4, "steps": 3, "variant": {"ts": 3}}
+    memory = settings(**events, data="digits-events")
+    train(memory, tmp_path / "run", stop_after=2)
+    folder = train_model(memory, tmp_path / "run", name="events")
+    files = train(settings(**events, data=str(tmp_path / "gen1")), tmp_path / "files")
+    assert same(dict(zoo.load(folder, trainable=True).state_dict()), dict(files.state_dict()))
+    assert zoo.load(folder).config.input.events is not None
+    assert (folder / "model.nir").exists()
+    decays = {module.decay for module in files.modules() if isinstance(module, PLIF)}
+    assert len(decays) > 10  # the decays are learned
+
+
+def test_arguments_of_the_architecture_are_checked_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="takes no argument tss"):
+        train(settings(arch="eas-snn-pico", data="digits-events", variant={"tss": 3}), tmp_path / "run")
+    with pytest.raises(DataError, match="this detector takes pictures"):
+        train(settings(data="digits-events"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
