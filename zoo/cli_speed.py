@@ -19,7 +19,10 @@ def register(app: typer.Typer) -> None:
 
 def benchmark(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A name of `zoo list`, a model folder, an architecture, or `folding`.")
+        str,
+        typer.Argument(
+            metavar="NAME", help="A name of `zoo list`, a model folder, an architecture, `folding` or `sampler`."
+        ),
     ],
     backends: Annotated[list[str] | None, typer.Option("--backend", "-b", help="Repeatable; default: all.")] = None,
     image_size: Annotated[str | None, typer.Option(metavar="HxW", help="Pixels; by default the model's own.")] = None,
@@ -31,7 +34,10 @@ def benchmark(
     ] = False,
     json: JsonOption = None,
 ) -> None:
-    """Time every backend against the snnTorch definition; `folding`: T folded into the batch against stepping."""
+    """Time every backend against the snnTorch definition.
+
+    `folding`: T folded into the batch against stepping. `sampler`: EAS-SNN's sampler against its convolutions alone.
+    """
     import torch
 
     from zoo import benchmarks
@@ -43,6 +49,8 @@ def benchmark(
     conditions = {"model": name, "batch_size": batch_size, "threads": threads, "repeats": repeats}
     if name == "folding":
         rows = _folding(repeats)
+    elif name == "sampler":
+        rows = _sampler(parse_size(image_size) or (640, 640), repeats)
     else:
         rows = _backends(name, split_names(backends or ["all"]), parse_size(image_size), batch_size, repeats)
     write_json(json, [conditions | row for row in rows])
@@ -62,6 +70,17 @@ def _folding(repeats: int) -> list[dict[str, object]]:
          "ratio": value / times["folded"]}
         for kind, times in found.items()
         for way, value in times.items()
+    ]  # fmt: skip
+
+
+def _sampler(size: tuple[int, int], repeats: int) -> list[dict[str, object]]:
+    from zoo.speed import time_sampler
+
+    times = time_sampler(size, repeats=repeats)
+    return [
+        {"backend": part, "image_size": f"{size[0]}x{size[1]}", "time_steps": 4, "unit": "ms per image", "value": value,
+         "ratio": value / times["convolutions"]}
+        for part, value in times.items()
     ]  # fmt: skip
 
 

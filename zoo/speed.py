@@ -156,3 +156,30 @@ def time_folding(
             raise AssertionError("stepping and folding must give the same bits")
         best = turns({"folded": lambda: runnable(x), "stepped": stepped}, repeats)
     return {name: 1000 * seconds / time_steps for name, seconds in best.items()}
+
+
+def time_sampler(
+    image_size: tuple[int, int] = (640, 640), *, tm: int = 4, ts: int = 1, repeats: int = 5
+) -> dict[str, float]:
+    """Milliseconds of EAS-SNN's adaptive sampler for one stream, and of its convolutions alone.
+
+    Args:
+        image_size: (H, W).
+        tm, ts: micro-slices and frames.
+        repeats: turns.
+    """
+    from zoo.layers.event_sampler import AdaptiveSampler
+
+    torch.manual_seed(0)
+    sampler = AdaptiveSampler(tm=tm, ts=ts)
+    slices = torch.poisson(torch.full((tm, 1, 2, *image_size), 0.2), generator=torch.Generator().manual_seed(0))
+    spike = (slices[0] > 0).float()
+
+    def convolutions() -> None:
+        sampler.input_net(slices.flatten(0, 1))
+        for _ in range(tm):
+            sampler.gate_net(spike)
+
+    with torch.inference_mode():
+        best = turns({"convolutions": convolutions, "sampler": lambda: sampler(slices)}, repeats)
+    return {name: 1000 * seconds for name, seconds in best.items()}

@@ -2,8 +2,10 @@
 
 A ``.dat`` file has header lines that begin with ``%``, two bytes (type and size of an event), and events of eight bytes, little
 endian: 32 bits of time in microseconds, then x in bits 0 to 13, y in bits 14 to 27 and polarity in bit 28. The clock wraps
-after 71.6 minutes. Source: de Tournemire et al., "A Large Scale Event-based Detection Dataset for Automotive", arXiv 2001.08499,
-and its public toolbox.
+after 71.6 minutes.
+
+Source: de Tournemire et al., "A Large Scale Event-based Detection Dataset for Automotive", arXiv 2001.08499, and its public
+toolbox.
 """
 
 from __future__ import annotations

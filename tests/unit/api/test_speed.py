@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from zoo.cli import app
 from zoo.errors import InvalidInputError
-from zoo.speed import time_backends, time_folding, turns
+from zoo.speed import time_backends, time_folding, time_sampler, turns
 
 if TYPE_CHECKING:
     from zoo.detectors.base import Detector
@@ -59,3 +59,13 @@ def test_command_line(tmp_path: Path, model_folder: Path) -> None:
     assert [row["backend"] for row in rows] == ["module", "norse"]
     assert rows[0]["image_size"] == "32x32"
     assert CliRunner().invoke(app, ["benchmark", "no-such-model"]).exit_code != 0
+
+
+def test_the_sampler_is_timed_against_its_convolutions() -> None:
+    found = time_sampler((16, 24), repeats=1)
+    assert found.keys() == {"convolutions", "sampler"}
+    assert all(value > 0 for value in found.values())
+    outcome = CliRunner().invoke(app, ["benchmark", "sampler", "--image-size", "32", "--repeats", "1", "--json", "-"])
+    rows = json.loads(outcome.stdout)
+    assert [row["backend"] for row in rows] == ["convolutions", "sampler"]
+    assert rows[0]["ratio"] == 1
