@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
     app.command()(val)
     app.command("import-official")(import_official)
+    app.command("write-dataset")(write_dataset)
 
 
 def train(
@@ -180,6 +181,10 @@ def import_official(
     class_names: Annotated[str | None, typer.Option(help="Comma-separated, in the order of the classes.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels; by default the architecture's own.")] = None,
     dataset: Annotated[str, typer.Option(help="That the checkpoint was trained on.")] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Argument of the architecture, such as ts=3; repeatable."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the model; by default the folder's name.")] = None,
 ) -> None:
     """Convert a checkpoint of an architecture's authors into a model folder for zoo.load(OUT)."""
@@ -191,7 +196,7 @@ def import_official(
     check_replaceable(out_dir, overwrite=False)
     if time_steps is None and arch.startswith("spikeyolo-"):
         time_steps = 1
-    variant: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
+    variant: dict[str, Any] = _variant(settings or []) | ({} if image_size is None else {"image_size": image_size})
     if class_names is not None:
         variant["class_names"] = [part.strip() for part in class_names.split(",")]
     detector = zoo.import_official(
@@ -209,3 +214,24 @@ def import_official(
     if not (out_dir / bundle.GRAPH).exists():
         out.print(f"[yellow]no {bundle.GRAPH}:[/] {escape(bundle.read_card_of(out_dir).description)}")
     out.print(f"model folder: {out_dir}; load it with zoo.load({str(out_dir)!r})", highlight=False)
+
+
+def write_dataset(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="digits (COCO layout) or digits-events (GEN1 layout).")],
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder to make; the split becomes a part of it.")],
+    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    length: Annotated[int, typer.Option(help="Pictures or clips.")] = 500,
+    seed: Annotated[int, typer.Option(help="Another seed gives others of the same split.")] = 0,
+) -> None:
+    """Write a generated data set as files in the layout that real ones have."""
+    from zoo.data import DIGIT_EVENTS, DIGITS, open_dataset
+    from zoo.data.coco import write_coco
+    from zoo.data.digit_events import write_recordings
+
+    if name not in {DIGITS, DIGIT_EVENTS}:
+        raise InvalidInputError(f"there is no generated data set {name!r}; there are {DIGITS} and {DIGIT_EVENTS}")
+    if name == DIGITS:
+        write_coco(open_dataset(DIGITS, split, length=length, seed=seed), out_dir, split=split)
+    else:
+        write_recordings(out_dir / split, split, length=length, seed=seed)  # type: ignore[arg-type]
+    out.print(f"{length} of {name}, {split}: {out_dir}", highlight=False)

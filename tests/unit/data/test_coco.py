@@ -91,3 +91,12 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
             CocoDetection(path, tmp_path)
     with pytest.raises(DataError, match="no split"):
         open_dataset(tmp_path, "test")
+
+
+def test_the_command_line_writes_the_digits(tmp_path: Path) -> None:
+    from zoo.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["write-dataset", "digits", "--length", "2", "--out", str(tmp_path / "set")])
+    assert not ended.value.code
+    assert len(open_dataset(tmp_path / "set", "test")) == 2

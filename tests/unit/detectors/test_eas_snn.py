@@ -11,7 +11,7 @@ import torch
 
 import zoo
 from tests.conftest import lively_detector
-from zoo.data.digit_events import DigitEvents, write_recordings
+from zoo.data.digit_events import DigitEvents
 from zoo.data.events import draw_events, micro_slices
 from zoo.data.prophesee import write_dat
 from zoo.detectors.base import Detector
@@ -227,7 +227,8 @@ def test_the_folder_holds_the_sampler_too(folder: Path, lively: Detector, backen
 def test_the_command_line_draws_recordings(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from zoo.cli import main
 
-    write_recordings(tmp_path / "clips", "test", length=2)
+    main_exits(main, ["write-dataset", "digits-events", "--length", "2", "-o", str(tmp_path / "set")], 0)
+    (tmp_path / "set" / "test").rename(tmp_path / "clips")
     out, video = tmp_path / "out", tmp_path / "a.gif"
     main_exits(main, ["predict", str(folder), str(tmp_path / "clips"), "-o", str(out), "--step", "100", "--conf", "0.001",
                       "--video", str(video)], 0)  # fmt: skip
@@ -241,6 +242,8 @@ def test_the_command_line_draws_recordings(folder: Path, tmp_path: Path, capsys:
         (["predict", str(folder), str(tmp_path / "clips"), "--step", "0"], "--step takes milliseconds"),
         (["predict", str(folder), str(tmp_path / "clips"), "--video", "a.mp4"], "cannot write a video as .mp4"),
         (["predict", "spikeyolo-digits", str(tmp_path / "clips"), "--step", "9"], "takes pictures"),
+        (["write-dataset", "coco", "-o", str(tmp_path / "x")], "no generated data set 'coco'"),
+        (["train", "eas-snn-pico", "--set", "ts", "-o", str(tmp_path / "x")], "--set takes NAME=VALUE"),
         (["val", str(folder), "--data", "digits"], "this detector takes events"),
         (["val", "spikeyolo-digits", "--data", "digits-events"], "this detector takes pictures"),
     ):
