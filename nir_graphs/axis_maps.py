@@ -54,6 +54,58 @@ def linear_axis_map(matrix: Array, channels: int) -> list[AxisConv]:
     return [AxisConv(gather, channels), AxisConv(np.ascontiguousarray(scatter), channels, padding=rows - 1)]
 
 
+def coupled_axis_map(matrix: Array, channels: int) -> list[AxisConv]:
+    """Any linear map along an axis that mixes L neighbouring channels, as two convolutions.
+
+    Args:
+        matrix: (K, L, H', H): output k of a group is the sum over its channels l and rows h of matrix[k, l, q, h] x[l, h].
+        channels: of the input, a multiple of L; the output has K for every L.
+    """
+    _, coupled, rows, columns = matrix.shape
+    gather = np.eye(columns, dtype=matrix.dtype)[:, None, :]
+    scatter = matrix[:, :, ::-1].transpose(0, 1, 3, 2).reshape(len(matrix), coupled * columns, rows)
+    return [AxisConv(gather, channels), AxisConv(np.ascontiguousarray(scatter), channels // coupled, padding=rows - 1)]
+
+
+def reflection(size: int, before: int, after: int) -> Array:
+    """(before + size + after, size): the matrix that pads an axis by reflecting it at its first and last row."""
+    return np.eye(size, dtype=np.float32)[np.pad(np.arange(size), (before, after), mode="reflect")]
+
+
+def real_fourier(size: int) -> Array:
+    """(2, size // 2 + 1, size): real and imaginary part of the orthonormal Fourier transform of a real axis."""
+    cos, sin = _waves(size)
+    return np.stack([cos, -sin])[:, : size // 2 + 1]
+
+
+def complex_fourier(size: int, *, inverse: bool = False) -> Array:
+    """(2, 2, size, size): the orthonormal Fourier transform of an axis of pairs (real, imaginary)."""
+    cos, sin = _waves(size)
+    sin = -sin if inverse else sin
+    return np.array([[cos, sin], [-sin, cos]])
+
+
+def inverse_real_fourier(size: int) -> Array:
+    """(1, 2, size, size // 2 + 1): a real axis from the non-negative frequencies of its orthonormal Fourier transform."""
+    cos, sin = (wave[:, : size // 2 + 1] for wave in _waves(size))
+    single = np.arange(size // 2 + 1) * 2 % size == 0  # the other frequencies stand for their negatives, too
+    weight = np.where(single, 1.0, 2.0)
+    return np.stack([cos * weight, np.where(single, 0.0, -sin * weight)])[None]
+
+
+def _waves(size: int) -> tuple[Array, Array]:
+    """Cosines and sines (size, size) of the orthonormal transform, in float64, exact where they are 0, 1/2 or 1."""
+    product = np.outer(np.arange(size), np.arange(size)) % size
+    angle = 2 * np.pi * np.arange(size) / size
+    cos, sin = np.cos(angle), np.sin(angle)
+    for values, shift in ((cos, 0), (sin, -size / 4)):  # quarter and half turns are exact
+        for quarter, value in enumerate((1.0, 0.0, -1.0, 0.0)):
+            position = (quarter * size / 4 - shift) % size
+            if position == int(position):
+                values[int(position)] = value
+    return cos[product] / np.sqrt(size), sin[product] / np.sqrt(size)
+
+
 def _split(factor: int, size: int, channels: int) -> AxisConv:
     """Cut an axis of ``size`` into ``factor`` blocks, which become channels: C x size -> (C * factor) x (size / factor)."""
     return AxisConv(np.eye(factor, dtype=np.float32)[:, None, :], channels, dilation=size // factor)

@@ -10,14 +10,23 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from zoo.errors import ExportError
+from zoo.layers.fourier import IRFFT2, RFFT2
 from zoo.layers.neurons import ILIF, LIF, PLIF
 from zoo.layers.pooling import SpikeMaxPool2d
 from zoo.layers.rate_neurons import SignedIF
-from zoo.nir_graphs.rules_conv import convolution, transposed_convolution, upsample
+from zoo.nir_graphs.rules_conv import (
+    convolution,
+    fourier,
+    inverse_fourier,
+    reflect_pad,
+    transposed_convolution,
+    upsample,
+)
 from zoo.nir_graphs.rules_spiking import (
     average_pool,
     hard_reset_neuron,
@@ -28,8 +37,8 @@ from zoo.nir_graphs.rules_spiking import (
 )
 from zoo.nir_graphs.values import Builder, Refusal, Value
 
-ModuleRule = Callable[[Builder, Any, str, Value], Value]
-FunctionRule = Callable[..., Value]
+ModuleRule = Callable[..., Value]
+FunctionRule = Callable[..., Value | tuple[Value, ...]]
 
 
 def identity(_builder: Builder, _module: nn.Identity, _name: str, value: Value) -> Value:
@@ -59,6 +68,47 @@ def cat(_builder: Builder, _name: str, tensors: Sequence[object], dim: int = 0) 
     return Value(tuple(segment for value in values for segment in value.segments))
 
 
+def split(builder: Builder, name: str, tensor: object, sizes: object, dim: int = 0) -> tuple[Value, ...]:
+    """``torch.split`` along channels: no node where segments end there, else one-hot 1x1 convolutions, which are exact."""
+    if not isinstance(tensor, Value) or dim not in {1, -3}:
+        raise Refusal(f"only traced tensors can be split, and only along channels (dim=1, not {dim})")
+    if isinstance(sizes, int):
+        full, rest = divmod(tensor.channels, sizes)
+        sizes = [sizes] * full + ([rest] if rest else [])
+    if not isinstance(sizes, list | tuple) or sum(sizes) != tensor.channels:
+        raise Refusal(f"it splits {tensor.channels} channels into {sizes}")
+    out, start = [], 0
+    for index, size in enumerate(sizes):
+        out.append(_channels(builder, f"{name}.part{index}", tensor, start, start + size))
+        start += size
+    return tuple(out)
+
+
+def _channels(builder: Builder, name: str, value: Value, start: int, stop: int) -> Value:
+    """Channels ``start`` up to ``stop``."""
+    out, first = [], 0
+    for inner, segment in value.named(name):
+        count = segment.shape[0]
+        low, high = max(start - first, 0), min(stop - first, count)
+        if low == 0 and high == count:
+            out.append(segment)
+        elif low < high:
+            weight = np.eye(count, dtype=np.float32)[low:high, :, None, None].copy()
+            out.append(builder.convolved(inner, segment, weight))
+        first += count
+    return Value(tuple(out))
+
+
+def item(_builder: Builder, _name: str, values: object, index: object) -> Value:
+    """``parts[i]`` of what was split; no node."""
+    if not isinstance(values, tuple | list) or not isinstance(index, int) or not -len(values) <= index < len(values):
+        raise Refusal("only the parts of a split can be picked, by number; tensors are split with torch.split")
+    found = values[index]
+    if not isinstance(found, Value):
+        raise Refusal("what was picked is no tensor")
+    return found
+
+
 MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.Conv2d: convolution,
     nn.ConvTranspose2d: transposed_convolution,
@@ -70,12 +120,21 @@ MODULE_RULES: dict[type[nn.Module], ModuleRule] = {
     nn.MaxPool2d: max_pool,
     nn.AvgPool2d: average_pool,
     nn.Upsample: upsample,
+    nn.ReflectionPad2d: reflect_pad,
+    RFFT2: fourier,
+    IRFFT2: inverse_fourier,
     nn.Identity: identity,
     nn.BatchNorm2d: batch_norm,
 }
 """By exact type: a subclass may compute something else."""
 
-FUNCTION_RULES: dict[Any, FunctionRule] = {operator.add: add, torch.add: add, torch.cat: cat}
+FUNCTION_RULES: dict[Any, FunctionRule] = {
+    operator.add: add,
+    torch.add: add,
+    torch.cat: cat,
+    torch.split: split,
+    operator.getitem: item,
+}
 """By function."""
 
 
@@ -93,16 +152,19 @@ def lower_module(builder: Builder, module: nn.Module, path: str, args: Sequence[
     """
     kind = type(module).__name__
     rule = MODULE_RULES.get(type(module), _no_rule)
-    value = args[0] if len(args) == 1 else None
+    values = [arg for arg in args if isinstance(arg, Value)]
+    expected = 2 if rule is inverse_fourier else 1
     try:
-        return rule(builder, module, builder.unique(path), value) if isinstance(value, Value) else _no_rule()
+        return (
+            rule(builder, module, builder.unique(path), *values) if len(values) == len(args) == expected else _no_rule()
+        )
     except Refusal as reason:
         raise ExportError(f"the module {path!r} ({kind}) cannot be exported: {reason}") from None
 
 
 def lower_function(
     builder: Builder, function: Any, path: str, args: Sequence[object], kwargs: dict[str, object]
-) -> Value:
+) -> Value | tuple[Value, ...]:
     """Apply the rule of a function that the module ``path`` calls; "" is the outermost one.
 
     Raises:

@@ -8,7 +8,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from zoo.nir_graphs.axis_maps import apply_along, repeat_rows, spread_rows
+from zoo.layers.fourier import IRFFT2, RFFT2
+from zoo.nir_graphs.axis_maps import (
+    apply_along,
+    complex_fourier,
+    coupled_axis_map,
+    inverse_real_fourier,
+    linear_axis_map,
+    real_fourier,
+    reflection,
+    repeat_rows,
+    spread_rows,
+)
 from zoo.nir_graphs.values import Array, Builder, Refusal, Segment, Value, compact
 
 
@@ -104,6 +115,52 @@ def transposed_convolution(builder: Builder, module: nn.ConvTranspose2d, name: s
     bias = None if module.bias is None else stored(module.bias)
     options: dict[str, Any] = {"padding": (border[0], border[1])}
     return _dense(builder, f"{name}.conv", Value(tuple(out)), weight, bias, options)
+
+
+def reflect_pad(builder: Builder, module: nn.ReflectionPad2d, name: str, value: Value) -> Value:
+    """Reflected borders: a one-hot map along the rows, then along the columns."""
+    left, right, top, bottom = module.padding
+    out = []
+    for inner, segment in value.named(name):
+        channels, height, width = segment.shape
+        if max(top, bottom) >= height or max(left, right) >= width or min(module.padding) < 0:
+            raise Refusal(
+                f"its borders {module.padding} must be less than the map of {height}x{width} and not negative"
+            )
+        tall = apply_along(
+            builder, f"{inner}.rows", linear_axis_map(reflection(height, top, bottom), channels), 0, segment
+        )
+        columns = linear_axis_map(reflection(width, left, right), channels)
+        out.append(apply_along(builder, f"{inner}.columns", columns, 1, tall))
+    return Value(tuple(out))
+
+
+def fourier(builder: Builder, _module: RFFT2, name: str, value: Value) -> Value:
+    """rfft2: along the columns from real to complex, then along the rows from complex to complex."""
+    out = []
+    for inner, segment in value.named(name):
+        channels, height, width = segment.shape
+        wide = apply_along(builder, f"{inner}.columns", linear_axis_map(real_fourier(width), channels), 1, segment)
+        rows = coupled_axis_map(complex_fourier(height), 2 * channels)
+        out.append(apply_along(builder, f"{inner}.rows", rows, 0, wide))
+    return Value(tuple(out))
+
+
+def inverse_fourier(builder: Builder, _module: IRFFT2, name: str, value: Value, like: Value) -> Value:
+    """irfft2: along the rows from complex to complex, then along the columns from complex to real."""
+    height, width = like.size
+    if value.size != (height, width // 2 + 1):
+        raise Refusal(f"a spectrum of {value.size} does not belong to a map of {like.size}")
+    if any(segment.shape[0] % 2 for segment in value.segments):
+        value = Value((builder.joined(f"{name}.input", value),))
+    out = []
+    for inner, segment in value.named(name):
+        channels = segment.shape[0]
+        rows = coupled_axis_map(complex_fourier(height, inverse=True), channels)
+        tall = apply_along(builder, f"{inner}.rows", rows, 0, segment)
+        columns = coupled_axis_map(inverse_real_fourier(width), channels)
+        out.append(apply_along(builder, f"{inner}.columns", columns, 1, tall))
+    return Value(tuple(out))
 
 
 def upsample(builder: Builder, module: nn.Upsample, name: str, value: Value) -> Value:

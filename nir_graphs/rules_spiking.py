@@ -11,7 +11,7 @@ from torch import nn
 from zoo.layers.neurons import ILIF, LIF, PLIF, FoldedNeuron
 from zoo.layers.rate_neurons import SignedIF
 from zoo.nir_graphs.rules_conv import pair, stored
-from zoo.nir_graphs.values import Array, Builder, Refusal, Segment, Value, constant, sliding_size
+from zoo.nir_graphs.values import Array, Builder, Refusal, Segment, Shape, Value, compact, constant, sliding_size
 
 
 def integer_neuron(builder: Builder, module: ILIF | PLIF, name: str, value: Value) -> Value:
@@ -100,15 +100,38 @@ def hard_reset_neuron(builder: Builder, module: LIF, name: str, value: Value) ->
 
 def rate_neuron(builder: Builder, module: SignedIF, name: str, value: Value) -> Value:
     """Integrate-and-fire with soft reset: the canonical loop with a decay of 1; signed with a second Threshold on -U."""
+    if module.reset_mechanism == "zero":
+        return _hard_reset_if(builder, module, name, value)
     _agree_on_time_steps(builder, module)
     out, nodes = [], []
     for (inner, segment), rows in zip(value.named(name), _per_segment(stored(module.thresholds), value), strict=True):
         spikes = _rate_loop(builder, inner, module, rows, segment)
         nodes.append(list(spikes))
-        if len(spikes) > 1:  # what a negative spike carries on is -1
-            spikes = (spikes[0], builder.add(f"{inner}.minus", nir.Scale(constant(-1.0, segment.shape)), [spikes[1]]))
-        out.append(Segment(spikes, segment.shape, is_thermometer=len(spikes) == 1))
+        out.append(_signed(builder, inner, spikes, segment.shape))
     builder.neurons[name] = nodes
+    return Value(tuple(out))
+
+
+def _signed(builder: Builder, name: str, spikes: tuple[str, ...], shape: Shape) -> Segment:
+    """One node of binary spikes, or two of which the second stands for -1."""
+    if len(spikes) == 1:
+        return Segment(spikes, shape, is_thermometer=True)
+    positive, negative = spikes
+    minus = builder.add(f"{name}.minus", nir.Scale(constant(-1.0, shape)), [negative])
+    return Segment((positive, minus), shape, ternary=(positive, negative))
+
+
+def _hard_reset_if(builder: Builder, module: SignedIF, name: str, value: Value) -> Value:
+    """``nir.IF``, which is set to 0 by a spike."""
+    _agree_on_time_steps(builder, module)
+    out = []
+    for (inner, segment), (threshold,) in zip(
+        value.named(name), _per_segment(stored(module.thresholds), value), strict=True
+    ):
+        shape = segment.shape
+        node = nir.IF(r=constant(1.0, shape), v_threshold=constant(threshold, shape), v_reset=constant(0.0, shape))
+        out.append(Segment((builder.add(inner, node, segment.nodes),), shape, is_thermometer=True))
+    builder.neurons[name] = [list(segment.nodes) for segment in out]
     return Value(tuple(out))
 
 
@@ -174,8 +197,11 @@ def average_pool(builder: Builder, module: nn.AvgPool2d, name: str, value: Value
 
 
 def max_pool(builder: Builder, module: nn.MaxPool2d, name: str, value: Value) -> Value:
-    """Max-pool of integer spikes: level k of the maximum is [number of level-k spikes in the window > 0.5]."""
-    if not all(segment.is_thermometer for segment in value.segments):
+    """Max-pool of integer spikes: level k of the maximum is [number of level-k spikes in the window > 0.5].
+
+    Of spikes -1, 0 and 1: the maximum is -1 where all places of the window within the map are -1.
+    """
+    if not all(segment.is_thermometer or segment.ternary for segment in value.segments):
         raise Refusal(
             "it pools real values, and their maximum has no NIR form (a graph is affine maps and thresholds). Put the "
             "neuron before the pool. This is the same function at T = 1; at T > 1 it is another network: SpikeYOLO's "
@@ -189,12 +215,46 @@ def max_pool(builder: Builder, module: nn.MaxPool2d, name: str, value: Value) ->
     out = []
     for inner, segment in value.named(name):
         shape = (segment.shape[0], *size)
+        if segment.ternary is not None:
+            out.append(_ternary_max(builder, inner, segment, shape, (kernel, stride, padding)))
+            continue
         levels = []
         for k, source in enumerate(segment.nodes, 1):
-            pool = nir.SumPool2d(np.array(kernel), np.array(stride), np.array(padding))
-            pool.input_type = {"input": np.array(segment.shape)}
-            pool.output_type = {"output": np.array(shape)}
-            summed = builder.add(f"{inner}.sum{k}", pool, [source])
+            summed = _summed(builder, f"{inner}.sum{k}", source, segment.shape, shape, (kernel, stride, padding))
             levels.append(builder.add(f"{inner}.level{k}", nir.Threshold(constant(0.5, shape)), [summed]))
         out.append(Segment(tuple(levels), shape, is_thermometer=True))
     return Value(tuple(out))
+
+
+_Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # kernel, stride, padding
+
+
+def _summed(builder: Builder, name: str, source: str, given: Shape, shape: Shape, window: _Window) -> str:
+    pool = nir.SumPool2d(*(np.array(part) for part in window))
+    pool.input_type = {"input": np.array(given)}
+    pool.output_type = {"output": np.array(shape)}
+    return builder.add(name, pool, [source])
+
+
+def _ternary_max(builder: Builder, name: str, segment: Segment, shape: Shape, window: _Window) -> Segment:
+    """1 where a place of the window is 1; -1 where as many places are -1 as the window has within the map."""
+    positive, negative = segment.ternary or ("", "")
+    some = _summed(builder, f"{name}.sum_positive", positive, segment.shape, shape, window)
+    every = _summed(builder, f"{name}.sum_negative", negative, segment.shape, shape, window)
+    places = _places(segment.shape[1:], shape[1:], window)
+    least = np.broadcast_to(compact(places - 0.5), shape)
+    spikes = (
+        builder.add(f"{name}.positive", nir.Threshold(constant(0.5, shape)), [some]),
+        builder.add(f"{name}.negative", nir.Threshold(least), [every]),
+    )
+    return _signed(builder, name, spikes, shape)
+
+
+def _places(given: tuple[int, int], size: tuple[int, int], window: _Window) -> Array:
+    """How many places of each window lie within the map: (H', W')."""
+    counts = []
+    for axis in (0, 1):
+        kernel, stride, padding = (part[axis] for part in window)
+        first = np.arange(size[axis]) * stride - padding
+        counts.append(np.minimum(first + kernel, given[axis]) - np.maximum(first, 0))
+    return np.outer(*counts)

@@ -30,11 +30,13 @@ class Segment:
         nodes: names, in the order in which they are added up; no name twice, since NIR knows no duplicate edges.
         shape: (C, H, W).
         is_thermometer: the nodes are the binary levels 1..D of integer spikes, a higher one never on without the lower.
+        ternary: of spikes -1, 0 and 1: the binary nodes that fire where it is 1, and where it is -1.
     """
 
     nodes: tuple[str, ...]
     shape: Shape
     is_thermometer: bool = False
+    ternary: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,7 @@ def lively_detector(
                 nn.init.uniform_(module.weight, 0.6, 1.4)
                 nn.init.normal_(module.bias, 0, 0.2)
             elif isinstance(module, nn.Conv2d):
-                gain = (
-                    8 if arch.startswith("eas-snn") else 2
-                )  # its neurons have a threshold of 1, and fall silent with 2
+                gain = 8 if arch.startswith(("eas-snn", "spikingyolox")) else 2  # neurons with a threshold of 1
                 nn.init.normal_(module.weight, 0, (gain / module.weight[0].numel()) ** 0.5)
     return detector
 

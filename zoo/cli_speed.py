@@ -21,7 +21,8 @@ def benchmark(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="A name of `zoo list`, a model folder, an architecture, `folding` or `sampler`."
+            metavar="NAME",
+            help="A name of `zoo list`, a model folder, an architecture, `folding`, `sampler` or `fourier`.",
         ),
     ],
     backends: Annotated[list[str] | None, typer.Option("--backend", "-b", help="Repeatable; default: all.")] = None,
@@ -37,6 +38,7 @@ def benchmark(
     """Time every backend against the snnTorch definition.
 
     `folding`: T folded into the batch against stepping. `sampler`: EAS-SNN's sampler against its convolutions alone.
+    `fourier`: SpikingYOLOX's transforms as convolutions of a NIR graph, and with torch.fft.
     """
     import torch
 
@@ -51,6 +53,8 @@ def benchmark(
         rows = _folding(repeats)
     elif name == "sampler":
         rows = _sampler(parse_size(image_size) or (640, 640), repeats)
+    elif name == "fourier":
+        rows = _fourier(parse_size(image_size) or (640, 640), repeats)
     else:
         rows = _backends(name, split_names(backends or ["all"]), parse_size(image_size), batch_size, repeats)
     write_json(json, [conditions | row for row in rows])
@@ -84,6 +88,27 @@ def _sampler(size: tuple[int, int], repeats: int) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
+def _fourier(size: tuple[int, int], repeats: int) -> list[dict[str, object]]:
+    from zoo.detectors.spikingyolox import SIZES
+    from zoo.layers.fourier import GLOBAL_SHARE
+    from zoo.speed import fourier_cost
+
+    rows: list[dict[str, object]] = []
+    common = {"image_size": f"{size[0]}x{size[1]}", "time_steps": 1}
+    for name, numbers in SIZES.items():
+        channels = int(GLOBAL_SHARE * 8 * numbers.width) // 2
+        cost = fourier_cost(channels, (size[0] // 32, size[1] // 32), repeats=repeats)
+        where = f"{name}, {channels} channels"
+        ratio = cost.graph_ms / cost.fft_ms
+        rows += [
+            {"backend": f"{where}, NIR", **common, "unit": "weights", "value": cost.weights, "ratio": ""},
+            {"backend": f"{where}, NIR", **common, "unit": "MACs", "value": cost.macs, "ratio": ""},
+            {"backend": f"{where}, NIR", **common, "unit": "ms per map", "value": cost.graph_ms, "ratio": ratio},
+            {"backend": f"{where}, torch.fft", **common, "unit": "ms per map", "value": cost.fft_ms, "ratio": 1},
+        ]
+    return rows
+
+
 def _backends(
     name: str, backends: list[str], size: tuple[int, int] | None, batch_size: int, repeats: int
 ) -> list[dict[str, object]]:
@@ -111,9 +136,9 @@ def _backends(
 
 
 def _show(name: str, rows: list[dict[str, object]]) -> None:
-    table = Table(
-        "backend", str(rows[0]["unit"]), "ratio", box=rich.box.SIMPLE, title=f"{name} at {rows[0]['image_size']}"
-    )
+    table = Table("backend", "value", "unit", "ratio", box=rich.box.SIMPLE, title=f"{name} at {rows[0]['image_size']}")
     for row in rows:
-        table.add_row(str(row["backend"]), f"{row['value']:.2f}", f"{row['ratio']:.2f}")
+        ratio = "" if row["ratio"] == "" else f"{row['ratio']:.2f}"
+        value = f"{row['value']:.2f}" if isinstance(row["value"], float) else f"{row['value']:,}"
+        table.add_row(str(row["backend"]), value, str(row["unit"]), ratio)
     out.print(table)

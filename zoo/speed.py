@@ -19,6 +19,7 @@ from torch import Tensor
 
 from zoo.detectors.base import Detector
 from zoo.errors import InvalidInputError, UnsupportedGraphError
+from zoo.layers.fourier import IRFFT2, RFFT2
 from zoo.probes import event_slices, noise_images
 from zoo.progress import progress_bar
 
@@ -183,3 +184,56 @@ def time_sampler(
     with torch.inference_mode():
         best = turns({"convolutions": convolutions, "sampler": lambda: sampler(slices)}, repeats)
     return {name: 1000 * seconds for name, seconds in best.items()}
+
+
+class _Fourier(torch.nn.Module):
+    """There and back, without anything in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transform, self.inverse = RFFT2(), IRFFT2()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), same shape."""
+        return self.inverse(self.transform(x), x)
+
+
+@dataclass(frozen=True)
+class FourierCost:
+    """What the transforms of one Fourier unit cost as convolutions of a NIR graph, and with torch.fft.
+
+    Attributes:
+        channels: of the unit.
+        weights: of the convolutions.
+        macs: multiplications and additions per map.
+        graph_ms, fft_ms: per map, on the executor and with torch.fft.
+    """
+
+    channels: int
+    weights: int
+    macs: int
+    graph_ms: float
+    fft_ms: float
+
+
+def fourier_cost(channels: int, size: tuple[int, int] = (20, 20), *, repeats: int = 5) -> FourierCost:
+    """Count and time rfft2 and irfft2 of a map (channels, H, W).
+
+    Args:
+        channels: of the Fourier unit.
+        size: (H, W) of the map; 20x20 at 640 pixels.
+        repeats: turns.
+    """
+    from zoo.adapters.base import get_backend
+    from zoo.nir_graphs.export import export_module
+
+    module = _Fourier()
+    graph = export_module(module, (channels, *size))
+    convs = [node for node in graph.nodes.values() if isinstance(node, nir.Conv2d)]
+    macs = sum(int(np.prod(node.output_type["output"])) * int(np.prod(node.weight.shape[1:])) for node in convs)
+    x = torch.rand((1, 1, channels, *size), generator=torch.Generator().manual_seed(0))
+    runnable: Any = get_backend("snntorch").build(graph)
+    with torch.inference_mode():
+        best = turns({"graph": lambda: runnable(x), "fft": lambda: module(x[0])}, repeats)
+    weights = sum(int(node.weight.size) for node in convs)
+    return FourierCost(channels, weights, macs, 1000 * best["graph"], 1000 * best["fft"])

@@ -66,6 +66,8 @@ class Golden:
         shape = self.case["input_shape"]
         if self.case["input_rule"] == "uniform":
             x = rng.random(shape)
+        elif self.case["input_rule"] == "standard_normal":
+            x = rng.standard_normal(shape)
         elif self.case["input_rule"] == "grid":
             x = (np.floor(rng.random(shape) * self.case["input_n"]) + self.case["input_lo"]) / 8
         elif self.case["input_rule"] == "events":

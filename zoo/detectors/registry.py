@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from zoo.config import DecodeSpec, InputSpec, ModelConfig, make_config
-from zoo.detectors import eas_snn, ems_yolo, spikeyolo, spiking_yolo
+from zoo.detectors import eas_snn, ems_yolo, spikeyolo, spiking_yolo, spikingyolox
 from zoo.detectors.base import Detector
 from zoo.errors import ConfigError, InvalidInputError, UnknownModelError
 
@@ -107,6 +107,13 @@ FAMILIES = {
         spiking_yolo.SpikingYOLO,
         spiking_yolo.input_spec,
         spiking_yolo.decode_spec,
+    ),
+    "spikingyolox": Family(
+        "spikingyolox",
+        tuple(spikingyolox.SIZES),
+        spikingyolox.SpikingYOLOX,
+        spikingyolox.input_spec,
+        spikingyolox.decode_spec,
     ),
     "eas-snn": Family(
         "eas-snn",

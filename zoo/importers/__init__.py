@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.detectors.base import Detector
 from zoo.detectors.registry import create
 from zoo.errors import CheckpointError, InvalidInputError, UnknownModelError
-from zoo.importers import eas_snn, ems_yolo, spikeyolo, spiking_yolo
+from zoo.importers import eas_snn, ems_yolo, spikeyolo, spiking_yolo, spikingyolox
 from zoo.importers.pickles import read_checkpoint
 
 __all__ = ["OFFICIAL", "import_official", "read_checkpoint"]
@@ -24,6 +24,10 @@ OFFICIAL: dict[str, tuple[Convert, dict[str, Any]]] = {
     },
     **{f"ems-yolo-{size}": (ems_yolo.convert, {"form": "official"}) for size in ems_yolo.OFFICIAL_SIZES},
     **{f"spiking-yolo-{size}": (spiking_yolo.convert, {}) for size in spiking_yolo.OFFICIAL_SIZES},
+    **{
+        f"spikingyolox-{size}": (spikingyolox.convert, {"compat": "published-code"})
+        for size in spikingyolox.OFFICIAL_SIZES
+    },
     **{f"eas-snn-{size}": (eas_snn.convert, {"form": "official"}) for size in eas_snn.OFFICIAL_SIZES},
 }
 """Architectures whose authors' checkpoints can be imported: how keys are renamed, and the arguments of the official form."""

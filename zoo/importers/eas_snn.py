@@ -15,17 +15,17 @@ from torch import Tensor
 from zoo.detectors.eas_snn import SIZES
 
 OFFICIAL_SIZES = tuple(size for size in SIZES if size != "pico")
-_STAGES = {
+STAGES = {
     "dark2.0": "down2", "dark2.1": "stage2",
     "dark3.0": "down3", "dark3.1": "stage3",
     "dark4.0": "down4", "dark4.1": "stage4",
     "dark5.0": "down5", "dark5.1": "pyramid", "dark5.2": "stage5",
 }  # fmt: skip
-_NECK = {
+NECK = {
     "lateral_conv0": "lateral5", "C3_p4": "top_down4", "reduce_conv1": "lateral4", "C3_p3": "top_down3",
     "bu_conv2": "down3", "C3_n3": "bottom_up4", "bu_conv1": "down4", "C3_n4": "bottom_up5",
 }  # fmt: skip
-_HEAD = {
+HEAD = {
     "stems": "stems", "cls_convs": "class_branches", "reg_convs": "box_branches",
     "cls_preds": "classes", "reg_preds": "boxes", "obj_preds": "objectness",
 }  # fmt: skip
@@ -42,12 +42,12 @@ def _inside(rest: str) -> str:
 _RULES: list[tuple[str, dict[str, str] | None, str]] = [
     (r"embedding\.(?P<part>input_conv|gate_conv)\.(?P<rest>.+)", _SAMPLER, "encoder.{part}"),
     (r"backbone\.backbone\.stem\.(?:0\.)?(?P<part>conv)\.(?P<rest>.+)", None, "network.backbone.stem.{part}"),
-    (r"backbone\.backbone\.(?P<part>dark\d\.\d)\.(?P<rest>.+)", _STAGES, "network.backbone.{part}"),
-    (r"backbone\.(?P<part>\w+)\.(?P<rest>.+)", _NECK, "network.neck.{part}"),
-    (r"head\.(?P<part>\w+_preds)\.(?P<scale>\d)\.(?:0\.)?(?P<rest>weight|bias)", _HEAD, "network.head.{part}.{scale}"),
+    (r"backbone\.backbone\.(?P<part>dark\d\.\d)\.(?P<rest>.+)", STAGES, "network.backbone.{part}"),
+    (r"backbone\.(?P<part>\w+)\.(?P<rest>.+)", NECK, "network.neck.{part}"),
+    (r"head\.(?P<part>\w+_preds)\.(?P<scale>\d)\.(?:0\.)?(?P<rest>weight|bias)", HEAD, "network.head.{part}.{scale}"),
     (
         r"head\.(?P<part>stems|cls_convs|reg_convs)\.(?P<scale>\d(?:\.\d)?)\.(?P<rest>(?:conv|bn|act)\..+)",
-        _HEAD,
+        HEAD,
         "network.head.{part}.{scale}",
     ),
 ]

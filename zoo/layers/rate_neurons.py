@@ -1,13 +1,15 @@
-"""Integrate-and-fire neurons of converted networks: they carry a rate, and lose nothing at a reset."""
+"""Integrate-and-fire neurons, binary or signed: of converted networks, whose rates they carry, and of SpikingYOLOX."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from zoo.errors import InvalidInputError
 from zoo.layers.neurons import FoldedNeuron
-from zoo.layers.surrogates import rectangle
+from zoo.layers.surrogates import arctan
 
 
 class SignedIF(FoldedNeuron):
@@ -22,17 +24,23 @@ class SignedIF(FoldedNeuron):
     approaches ReLU. Source: Kim et al., AAAI 2020, section "Signed neuron featuring imbalanced threshold". Its ``>=`` is
     stored as a strict comparison with the next lower number, as NIR compares.
 
+    With a slope of 1 it is the ternary neuron of SpikingYOLOX (AAAI 2025): spikes of -1, 0 and 1 at thresholds of -1 and 1.
+    With ``reset="zero"`` it is the neuron of that paper's published code: never negative, and set to 0 by a spike.
+
     Args:
         time_steps: T.
         slope: alpha of the LeakyReLU; 0 for ReLU.
+        reset: ``subtract``, or ``zero`` (binary spikes only).
     """
 
     levels = 1
 
-    def __init__(self, *, time_steps: int, slope: float = 0.0) -> None:
+    def __init__(self, *, time_steps: int, slope: float = 0.0, reset: Literal["subtract", "zero"] = "subtract") -> None:
         if not 0 <= slope <= 1:
             raise InvalidInputError(f"slope must lie in 0..1, got {slope}")
-        super().__init__(time_steps=time_steps, threshold=1.0, spike_grad=rectangle(), reset_mechanism="subtract")
+        if reset not in {"subtract", "zero"} or (reset == "zero" and slope):
+            raise InvalidInputError(f"reset must be 'subtract', or 'zero' with a slope of 0, got {reset!r} and {slope}")
+        super().__init__(time_steps=time_steps, threshold=1.0, spike_grad=arctan(), reset_mechanism=reset)
         self.slope = slope
         self.carry: Tensor | None = None
         self.carries = False
@@ -52,18 +60,25 @@ class SignedIF(FoldedNeuron):
         """See :class:`FoldedNeuron`."""
         self.register_buffer("thresholds", self._below(dtype), persistent=True)
 
+    def _exceeds(self, potential: Tensor, index: int, at: float) -> Tensor:
+        """Whether potentials reach ``at``; with a surrogate gradient where one is asked for."""
+        fired = (potential > self.thresholds[index].to(potential.dtype)).to(potential.dtype)
+        if not (torch.is_grad_enabled() and potential.requires_grad):
+            return fired
+        smooth: Tensor = self.spike_grad(potential - at)
+        return smooth + (fired - smooth).detach()
+
     def forward(self, current: Tensor) -> Tensor:
         """Input (T*B, C, H, W) -> spikes -1, 0 or 1 (T*B, C, H, W)."""
-        thresholds = self.thresholds.to(current.dtype)
         down, up = self.resets
         mem = self.carry if self.carries else None
         spikes = []
         for step in self.unfold(current):
             mem = step if mem is None else mem + step
-            fired = (mem > thresholds[0]).to(mem.dtype)
-            after = mem - down * fired
+            fired = self._exceeds(mem, 0, 1.0)
+            after = mem * (1 - fired) if self.reset_mechanism == "zero" else mem - down * fired
             if self.slope:
-                below = (-mem > thresholds[1]).to(mem.dtype)
+                below = self._exceeds(-mem, 1, up)
                 after = after + up * below
                 fired = fired - below
             spikes.append(fired)
@@ -73,4 +88,4 @@ class SignedIF(FoldedNeuron):
 
     def extra_repr(self) -> str:
         """Shown by ``print(detector)``."""
-        return f"time_steps={self.time_steps}, slope={self.slope}"
+        return f"time_steps={self.time_steps}, slope={self.slope}, reset={self.reset_mechanism!r}"

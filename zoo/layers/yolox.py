@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from zoo.layers.conv import ConvBN
 
 Activation = Callable[[], nn.Module]
+ConvFactory = Callable[..., nn.Module]
 PRIOR = 0.01
 """Initial objectness and class score."""
 
@@ -30,10 +32,11 @@ class ConvAct(nn.Module):
         stride: int = 1,
         *,
         padding: int | None = None,
+        groups: int = 1,
         act: Activation,
     ) -> None:
         super().__init__()
-        self.conv: nn.Module = ConvBN(in_channels, out_channels, kernel_size, stride, padding=padding)
+        self.conv: nn.Module = ConvBN(in_channels, out_channels, kernel_size, stride, padding=padding, groups=groups)
         self.act = act()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,6 +46,21 @@ class ConvAct(nn.Module):
     def fuse_(self, *, merge: bool) -> None:
         """Fold the norm, in place."""
         self.conv = self.conv.fuse(merge=merge)  # type: ignore[operator]
+
+
+class SeparableConvAct(nn.Module):
+    """Depthwise convolution, then a pointwise one, each with norm and activation: (N, I, H, W) -> (N, O, H', W')."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, act: Activation
+    ) -> None:
+        super().__init__()
+        self.depthwise = ConvAct(in_channels, in_channels, kernel_size, stride, groups=in_channels, act=act)
+        self.pointwise = ConvAct(in_channels, out_channels, 1, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, I, H, W) -> (N, O, H', W')."""
+        return self.pointwise(self.depthwise(x))
 
 
 class Focus(nn.Module):
@@ -67,10 +85,10 @@ class Bottleneck(nn.Module):
     With neurons the sum is an integer, up to one more than that of the block before.
     """
 
-    def __init__(self, channels: int, *, shortcut: bool, act: Activation) -> None:
+    def __init__(self, channels: int, *, shortcut: bool, act: Activation, conv: ConvFactory = ConvAct) -> None:
         super().__init__()
         self.conv1 = ConvAct(channels, channels, 1, act=act)
-        self.conv2 = ConvAct(channels, channels, 3, act=act)
+        self.conv2 = conv(channels, channels, 3, act=act)
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,6 +105,7 @@ class CSPLayer(nn.Module):
         depth: blocks in sequence.
         shortcut: whether the blocks have residual connections.
         act: makes each activation.
+        conv: makes the 3x3 convolutions.
         block: makes a block for so many channels; by default :class:`Bottleneck`.
     """
 
@@ -98,13 +117,14 @@ class CSPLayer(nn.Module):
         *,
         shortcut: bool = True,
         act: Activation,
+        conv: ConvFactory = ConvAct,
         block: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         hidden = out_channels // 2
         self.conv1 = ConvAct(in_channels, hidden, 1, act=act)
         self.conv2 = ConvAct(in_channels, hidden, 1, act=act)
-        make = block or (lambda channels: Bottleneck(channels, shortcut=shortcut, act=act))
+        make = block or (lambda channels: Bottleneck(channels, shortcut=shortcut, act=act, conv=conv))
         self.blocks = nn.Sequential(*(make(hidden) for _ in range(depth)))
         self.conv3 = ConvAct(2 * hidden, out_channels, 1, act=act)
 
@@ -136,20 +156,22 @@ class PAFPN(nn.Module):
         channels: of the features, finest first.
         depth: blocks of each CSP layer.
         act: makes each activation.
+        conv: makes the 3x3 convolutions.
     """
 
-    def __init__(self, channels: Sequence[int], depth: int, *, act: Activation) -> None:
+    def __init__(self, channels: Sequence[int], depth: int, *, act: Activation, conv: ConvFactory = ConvAct) -> None:
         super().__init__()
         c3, c4, c5 = channels
+        layer = partial(CSPLayer, depth=depth, shortcut=False, act=act, conv=conv)
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
         self.lateral5 = ConvAct(c5, c4, 1, act=act)
-        self.top_down4 = CSPLayer(2 * c4, c4, depth, shortcut=False, act=act)
+        self.top_down4 = layer(2 * c4, c4)
         self.lateral4 = ConvAct(c4, c3, 1, act=act)
-        self.top_down3 = CSPLayer(2 * c3, c3, depth, shortcut=False, act=act)
-        self.down3 = ConvAct(c3, c3, 3, 2, act=act)
-        self.bottom_up4 = CSPLayer(2 * c3, c4, depth, shortcut=False, act=act)
-        self.down4 = ConvAct(c4, c4, 3, 2, act=act)
-        self.bottom_up5 = CSPLayer(2 * c4, c5, depth, shortcut=False, act=act)
+        self.top_down3 = layer(2 * c3, c3)
+        self.down3 = conv(c3, c3, 3, 2, act=act)
+        self.bottom_up4 = layer(2 * c3, c4)
+        self.down4 = conv(c4, c4, 3, 2, act=act)
+        self.bottom_up5 = layer(2 * c4, c5)
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Features at strides 8, 16, 32 -> the same, aggregated."""
@@ -173,13 +195,16 @@ class YOLOXHead(nn.Module):
         channels: C_i of each scale, finest first.
         width: channels within the head.
         act: makes each activation.
+        conv: makes the 3x3 convolutions.
     """
 
-    def __init__(self, num_classes: int, channels: Sequence[int], width: int, *, act: Activation) -> None:
+    def __init__(
+        self, num_classes: int, channels: Sequence[int], width: int, *, act: Activation, conv: ConvFactory = ConvAct
+    ) -> None:
         super().__init__()
 
         def branch() -> nn.Sequential:
-            return nn.Sequential(ConvAct(width, width, 3, act=act), ConvAct(width, width, 3, act=act))
+            return nn.Sequential(conv(width, width, 3, act=act), conv(width, width, 3, act=act))
 
         def predictor(outputs: int) -> nn.ModuleList:
             return nn.ModuleList(nn.Conv2d(width, outputs, 1) for _ in channels)
@@ -188,8 +213,8 @@ class YOLOXHead(nn.Module):
         self.class_branches = nn.ModuleList(branch() for _ in channels)
         self.box_branches = nn.ModuleList(branch() for _ in channels)
         self.boxes, self.objectness, self.classes = predictor(4), predictor(1), predictor(num_classes)
-        for conv in [*self.objectness, *self.classes]:
-            nn.init.constant_(conv.bias, -math.log((1 - PRIOR) / PRIOR))
+        for predictor_conv in [*self.objectness, *self.classes]:
+            nn.init.constant_(predictor_conv.bias, -math.log((1 - PRIOR) / PRIOR))
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Feature maps, finest first -> raw head maps, finest first."""

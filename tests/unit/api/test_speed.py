@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from zoo.cli import app
 from zoo.errors import InvalidInputError
-from zoo.speed import time_backends, time_folding, time_sampler, turns
+from zoo.speed import fourier_cost, time_backends, time_folding, time_sampler, turns
 
 if TYPE_CHECKING:
     from zoo.detectors.base import Detector
@@ -69,3 +69,18 @@ def test_the_sampler_is_timed_against_its_convolutions() -> None:
     rows = json.loads(outcome.stdout)
     assert [row["backend"] for row in rows] == ["convolutions", "sampler"]
     assert rows[0]["ratio"] == 1
+
+
+def test_the_fourier_transforms_are_counted() -> None:
+    cost = fourier_cost(2, (4, 6), repeats=1)
+    # rfft2: columns of 2 channels (6 gathered, 2 x 4 out), rows of 4 channels in pairs (4 gathered, 2 x 4 out); and back
+    there = 2 * (6 * 6 + 2 * 6 * 4) + 4 * 4 * 4 + 2 * 2 * (2 * 4) * 4
+    back = 4 * 4 * 4 + 2 * 2 * (2 * 4) * 4 + 4 * 4 * 4 + 2 * 1 * (2 * 4) * 6
+    assert cost.weights == there + back
+    assert cost.macs > cost.weights
+    assert cost.graph_ms > 0
+    assert cost.fft_ms > 0
+    outcome = CliRunner().invoke(app, ["benchmark", "fourier", "--image-size", "64", "--repeats", "1", "--json", "-"])
+    rows = json.loads(outcome.stdout)
+    assert {row["unit"] for row in rows} == {"weights", "MACs", "ms per map"}
+    assert sum("torch.fft" in row["backend"] for row in rows) == 7
