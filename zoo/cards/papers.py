@@ -20,6 +20,14 @@ PAPERS = {
         venue="ICCV 2023",
         url="https://arxiv.org/abs/2307.11411",
     ),
+    "spikingyolox": Paper(
+        title=(
+            "SpikingYOLOX: Improved YOLOX Object Detection with Fast Fourier Convolution and Spiking Neural Networks"
+        ),
+        authors="Miao et al.",
+        venue="AAAI 2025",
+        url="https://openreview.net/forum?id=XFn6ehYBSe",
+    ),
     "eas-snn": Paper(
         title=(
             "EAS-SNN: End-to-End Adaptive Sampling and Representation for Event-based Detection with Recurrent Spiking Neural "
