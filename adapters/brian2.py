@@ -3,7 +3,7 @@
 Every node becomes a ``NeuronGroup``; every edge becomes ``Synapses``, one for each weight that is not zero. Spikes travel as
 events (``on_pre``), analog values as summed variables. Firing and reset are Brian2's own (``threshold='u > v_th'``,
 ``reset='v = v_reset'``). The integration is an explicit statement instead of a differential equation, so that it has the
-contract's very bits; Brian2's rewriting of expressions is switched off for it.
+contract's very bits; it is one operation per statement, because Brian2 sorts the terms of longer expressions.
 
 Edges have no delay in the contract, but Brian2 updates all groups before it delivers any spike, which would cost one step per
 layer. So its objects run in the order of the graph within each step.

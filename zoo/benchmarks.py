@@ -108,7 +108,8 @@ def card_metrics(model: str, *, folder: Path | None = None) -> list[dict[str, ob
             "images": int(row["images"]),
             "conditions": (
                 f"COCO evaluation by faster-coco-eval, conf {row['conf']}, iou {row['iou']}, max_det {row['max_det']}, "
-                f"{backend}" + (", float weights before quantisation" if weights == "trainable" else "")
+                f"{backend}"
+                + (", trainable weights: before quantisation or conversion" if weights == "trainable" else "")
             ),
             "source": "results/val.csv",
         }

@@ -202,10 +202,11 @@ def import_official(
     detector = zoo.import_official(
         arch, checkpoint, num_classes=num_classes, time_steps=time_steps, levels=levels, **variant
     ).float()
+    differs = getattr(detector.network, "differs", "")
     fields = {
         "name": name or arch,
         "dataset": dataset,
-        "description": f"Converted from the checkpoint {checkpoint.name}, which its authors published.",
+        "description": f"Converted from the checkpoint {checkpoint.name}, which its authors published. {differs}".strip(),
         "provenance": {**benchmarks.origin(), "source": checkpoint.name},
     }
     bundle.write(

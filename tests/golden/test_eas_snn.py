@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +125,17 @@ def test_the_official_form_refuses_export_and_names_the_layer() -> None:
     detector = import_official("eas-snn-s", Golden(CASES[0]).weights(), num_classes=2, time_steps=3)
     with pytest.raises(ExportError, match=r"'backbone\.stem\.conv\.act' is analog.*native form"):
         detector.to_nir((64, 96))
+
+
+def test_their_files_are_read(tmp_path: Path) -> None:
+    """As the authors' trainer writes them: the weights beside the state of the optimiser."""
+    weights = {key: value.float() for key, value in Golden(CASES[0]).weights().items()}
+    optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-3, "params": [0]}]}
+    torch.save({"start_epoch": 30, "model": weights, "optimizer": optimizer}, tmp_path / "best.pth")
+    detector = import_official("eas-snn-s", tmp_path / "best.pth", num_classes=2, time_steps=3)
+    assert torch.equal(
+        detector.state_dict()["network.backbone.down2.act.w"], weights["backbone.backbone.dark2.0.act.w"]
+    )
 
 
 def test_checkpoints_that_do_not_fit_are_refused() -> None:

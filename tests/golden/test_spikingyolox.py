@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from golden import Array, Golden
 from torch import Tensor, nn
 
+import zoo
 from zoo.detectors.base import Detector
 from zoo.detectors.spikingyolox import SpikingYOLOX
 from zoo.errors import CheckpointError, ConfigError, ExportError
@@ -120,3 +123,26 @@ def test_pictures_are_standardised_unless_switched_off() -> None:
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], dtype=torch.float64).view(2, 3, 1, 1)
     with torch.no_grad():
         torch.testing.assert_close(one(picture)[0], other((picture - mean) / std)[0])
+
+
+def test_an_imported_models_card_says_how_the_code_differs_from_the_paper(tmp_path: Path) -> None:
+    from zoo.cli import main
+
+    torch.save(Golden("syx_nano_S128").weights(), tmp_path / "best.pth")
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "import-official",
+                "spikingyolox-nano",
+                str(tmp_path / "best.pth"),
+                "-T",
+                "1",
+                "-o",
+                str(tmp_path / "model"),
+            ]
+        )
+    assert not ended.value.code
+    description = zoo.info(tmp_path / "model").description
+    assert "never fire negatively" in description
+    assert "There is no model.nir" in description
+    assert zoo.load(tmp_path / "model").config.variant["compat"] == "published-code"

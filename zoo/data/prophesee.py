@@ -10,7 +10,7 @@ toolbox.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from zoo.data.events import Events, check_events, empty_events
 from zoo.errors import CorruptFileError, FileMissingError, InvalidInputError
-from zoo.files import write_atomically
+from zoo.files import replace_atomically, write_atomically
 
 WRAP = 2**32
 CD_EVENTS = (0, 12)
@@ -187,24 +187,41 @@ def stream_windows(file: DatFile, step_us: int, window_us: int) -> Iterator[tupl
         yield end, kept[np.searchsorted(kept["t"], end - window_us) :]
 
 
-def write_dat(path: str | Path, events: Events, sensor_size: tuple[int, int]) -> Path:
-    """Write events as a ``.dat`` file of version 2. Times above 32 bits wrap, as the camera's do.
+def write_dat(path: str | Path, events: Events | Iterable[Events], sensor_size: tuple[int, int]) -> Path:
+    """Write events as a ``.dat`` file of version 2, whole or not at all. Times above 32 bits wrap, as the camera's do.
+
+    Args:
+        path: of the file.
+        events: all of them, or one part after the other, for streams that do not fit into memory.
+        sensor_size: (height, width) in pixels.
 
     Raises:
-        InvalidInputError: see :func:`zoo.data.events.check_events`.
+        InvalidInputError: see :func:`zoo.data.events.check_events`; also where a part goes back in time.
     """
     path = Path(path)
-    events = check_events(events, sensor_size)
     height, width = sensor_size
-    if int(events["t"][0]) < 0 or max(sensor_size) > _X_MAX + 1:
-        raise InvalidInputError("a .dat file holds times from 0 on, and sensors of up to 16384 pixels")
+    if max(sensor_size) > _X_MAX + 1:
+        raise InvalidInputError("a .dat file holds sensors of up to 16384 pixels")
+    header = f"% Data file containing CD events.\n% Version 2\n% Height {height}\n% Width {width}\n"
+    last = 0
+    with replace_atomically(path) as temporary, temporary.open("wb") as file:
+        file.write(header.encode() + bytes([12, _RAW.itemsize]))
+        for part in [events] if isinstance(events, np.ndarray) else events:
+            checked = check_events(part, sensor_size)
+            if int(checked["t"][0]) < last:
+                what = f"{checked['t'][0]} us come after {last} us" if last else "a .dat file holds times from 0 on"
+                raise InvalidInputError(f"the events are out of order: {what}")
+            last = int(checked["t"][-1])
+            file.write(_encoded(checked).tobytes())
+    return path
+
+
+def _encoded(events: Events) -> npt.NDArray[np.void]:
     raw = np.empty(len(events), _RAW)
     raw["t"] = events["t"] % WRAP
     x, y, p = (events[field].astype(np.uint32) for field in "xyp")
     raw["word"] = x | y << 14 | p << 28
-    header = f"% Data file containing CD events.\n% Version 2\n% Height {height}\n% Width {width}\n"
-    write_atomically(path, header.encode() + bytes([12, _RAW.itemsize]) + raw.tobytes())
-    return path
+    return raw
 
 
 def read_boxes(path: str | Path) -> npt.NDArray[np.void]:

@@ -38,6 +38,11 @@ Compat = Literal["paper", "published-code"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, for red, green and blue in 0..1; the published code standardises its pictures."""
 
+DIFFERS = (
+    "It computes what the published code does, which is not what the paper describes: three layers of binary neurons at T = 1, "
+    "which never fire negatively, and SiLU, ELU and ReLU everywhere else. So it has no NIR form."
+)
+
 
 @dataclass(frozen=True)
 class Size:
@@ -173,6 +178,7 @@ class SpikingYOLOX(nn.Module):
             Focus(3, numbers.width, act=nn.SiLU) if published else ConvAct(3, numbers.width, 6, 2, padding=2, act=act)
         )
         channels = [4 * numbers.width, 8 * numbers.width, 16 * numbers.width]
+        self.differs = DIFFERS if published else ""
         self.standardise: nn.Module = Standardise() if published and standardise else nn.Identity()
         self.backbone = Backbone(
             numbers, stem=stem, act=act, pyramid_act=pyramid_act, deep_act=deep_act, block=block, conv=conv

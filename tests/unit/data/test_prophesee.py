@@ -62,6 +62,16 @@ def test_what_is_written_is_read_and_written_again_the_same(tmp_path: Path) -> N
     assert write_dat(tmp_path / "b.dat", file.read(), SIZE).read_bytes() == path.read_bytes()
 
 
+def test_parts_are_written_one_after_the_other(tmp_path: Path) -> None:
+    events = some_events()
+    whole = write_dat(tmp_path / "a.dat", events, SIZE).read_bytes()
+    parts = (events[start : start + 70] for start in range(0, len(events), 70))
+    assert write_dat(tmp_path / "b.dat", parts, SIZE).read_bytes() == whole
+    with pytest.raises(InvalidInputError, match=r"out of order: .* come after"):
+        write_dat(tmp_path / "c.dat", [events[300:], events[:300]], SIZE)
+    assert not (tmp_path / "c.dat").exists()
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 def test_the_clock_wraps_wherever_a_chunk_ends(tmp_path: Path, size: int) -> None:
     times = [WRAP - 5, WRAP - 1, WRAP, WRAP + 9, 2 * WRAP - 1, 2 * WRAP + 3]

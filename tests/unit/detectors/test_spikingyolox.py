@@ -87,7 +87,7 @@ def test_the_graph_is_for_one_size_and_says_so() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["nano", "tiny", "s"])
+@pytest.mark.parametrize("size", ["nano", "tiny", "s", "m", "l", "x"])
 def test_published_sizes_export_at_640_and_load_in_stock_nir(size: str, tmp_path: Path) -> None:
     path = zoo.create(f"spikingyolox-{size}", num_classes=80).fuse().export(tmp_path / "a.nir")
     graph = nir.read(path, type_check=False)
