@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # read when huggingface_hub is imported; see facts/hub.md
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
