@@ -44,12 +44,19 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Argument of the architecture, such as ts=3; repeatable."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="MODEL", help="Go on from the trainable weights of a model instead of random ones."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of weights, order of pictures and everything else.")] = 0,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
     name: Annotated[str | None, typer.Option(help="Of the model; by default ARCH-DATA.")] = None,
 ) -> None:
     """Train a detector in snnTorch. The model folder is OUT/model."""
+    import zoo
     from zoo.training import make_train_config, train_model
 
     config = make_train_config(
@@ -71,7 +78,10 @@ def train(
         checkpoint_every=checkpoint_every,
         threads=threads,
     )
-    model = train_model(config, out_dir, name=name)
+    detector = None if start is None else zoo.load(start, trainable=True)
+    if detector is not None and detector.config.arch != arch:
+        raise InvalidInputError(f"{start} is of the architecture {detector.config.arch}, not {arch}")
+    model = train_model(config, out_dir, name=name, start=detector)
     out.print(f"trained model: {model}\nmeasure it: zoo val {model}", highlight=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zoo.detectors.base import Detector
 from zoo.hub import bundle
 from zoo.training.config import TrainConfig
 from zoo.training.loop import train
@@ -11,13 +12,16 @@ from zoo.training.loop import train
 MODEL = "model"
 
 
-def train_model(config: TrainConfig, out_dir: str | Path, *, name: str | None = None) -> Path:
+def train_model(
+    config: TrainConfig, out_dir: str | Path, *, name: str | None = None, start: Detector | None = None
+) -> Path:
     """Train a detector, or finish an interrupted run, and write its deployed form to ``out_dir/model``.
 
     Args:
         config: settings.
         out_dir: folder of the run.
         name: of the model; by default architecture and data set.
+        start: go on from this detector, in training form, instead of random weights.
 
     Returns:
         The model folder. One that is there already is left as it is: the run is finished.
@@ -28,7 +32,7 @@ def train_model(config: TrainConfig, out_dir: str | Path, *, name: str | None = 
     from zoo import benchmarks
 
     folder = Path(out_dir) / MODEL
-    detector = train(config, out_dir)
+    detector = train(config, out_dir, start=start)
     if folder.exists():
         return folder
     data = Path(config.data).name
@@ -36,8 +40,8 @@ def train_model(config: TrainConfig, out_dir: str | Path, *, name: str | None = 
         "name": name or f"{config.arch}-{data}".lower(),
         "dataset": data if config.data == "digits" else config.data,
         "description": (
-            f"Trained from random weights on {config.data}: {config.steps} steps of {config.batch_size} pictures, "
-            f"seed {config.seed}."
+            f"Trained from {_origin(start)} on {config.data}: {config.steps} steps of {config.batch_size} "
+            f"{'clips' if detector.config.input.events else 'pictures'}, seed {config.seed}."
         ),
         "provenance": benchmarks.origin(),
     }
@@ -46,3 +50,12 @@ def train_model(config: TrainConfig, out_dir: str | Path, *, name: str | None = 
     return bundle.write(
         folder, detector.fuse(), card_fields=fields, trainable_state=detector.state_dict(), require_graph=not is_ann
     )
+
+
+def _origin(start: Detector | None) -> str:
+    if start is None:
+        return "random weights"
+    if start.card is None:
+        return "other weights"
+    made = start.card.provenance
+    return f"the weights made by {made.command} (commit {made.commit[:12]})"
