@@ -21,7 +21,7 @@ from zoo.nir_graphs import io
 from zoo.probes import default_images
 from zoo.verification import verify_in_each
 
-LEAST = {"eas-snn-digits-events": 0.77, "spikingyolox-digits": 0.85}
+LEAST = {"eas-snn-digits-events": 0.80, "spikingyolox-digits": 0.85}
 """mAP50 on 500 held-out clips or canvases."""
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -52,7 +52,8 @@ def test_it_was_measured_on_500_and_its_card_says_the_same(name: str) -> None:
     assert last.keys() >= {"snntorch", "norse"}
     assert all(int(row["images"]) == 500 for row in rows)
     assert all(float(row["mAP50"]) >= LEAST[name] for row in last.values())
-    assert last["snntorch"]["mAP50"] == last["norse"]["mAP50"]
+    # in float32 spikes near a threshold may differ: these models are equal in float64
+    assert abs(float(last["snntorch"]["mAP50"]) - float(last["norse"]["mAP50"])) < 0.002
     measured = {(metric.name, metric.value) for metric in zoo.info(name).metrics}
     assert measured
     assert measured <= {(key, float(row[key])) for row in rows for key in ("mAP50", "mAP50-95")}
