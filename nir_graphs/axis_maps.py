@@ -48,10 +48,7 @@ def linear_axis_map(matrix: Array, channels: int) -> list[AxisConv]:
         channels: C of the input.
     """
     matrices = matrix[None] if matrix.ndim == 2 else matrix
-    _, rows, columns = matrices.shape
-    gather = np.eye(columns, dtype=matrix.dtype)[:, None, :]  # output h sees row h
-    scatter = matrices[:, ::-1].transpose(0, 2, 1)  # tap j of channel h holds M[H' - 1 - j, h]
-    return [AxisConv(gather, channels), AxisConv(np.ascontiguousarray(scatter), channels, padding=rows - 1)]
+    return coupled_axis_map(matrices[:, None], channels)
 
 
 def coupled_axis_map(matrix: Array, channels: int) -> list[AxisConv]:
@@ -62,8 +59,9 @@ def coupled_axis_map(matrix: Array, channels: int) -> list[AxisConv]:
         channels: of the input, a multiple of L; the output has K for every L.
     """
     _, coupled, rows, columns = matrix.shape
-    gather = np.eye(columns, dtype=matrix.dtype)[:, None, :]
-    scatter = matrix[:, :, ::-1].transpose(0, 1, 3, 2).reshape(len(matrix), coupled * columns, rows)
+    gather = np.eye(columns, dtype=matrix.dtype)[:, None, :]  # output h sees row h
+    scatter = matrix[:, :, ::-1].transpose(0, 1, 3, 2)  # tap j of channel h holds M[H' - 1 - j, h]
+    scatter = scatter.reshape(len(matrix), coupled * columns, rows)
     return [AxisConv(gather, channels), AxisConv(np.ascontiguousarray(scatter), channels // coupled, padding=rows - 1)]
 
 

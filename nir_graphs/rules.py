@@ -6,6 +6,7 @@ rule cannot be exported; nothing is ever approximated or dropped. DESIGN.md sect
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -144,6 +145,11 @@ def _no_rule(*_args: object, **_kwargs: object) -> Value:
     )
 
 
+def _inputs(rule: ModuleRule) -> int:
+    """How many traced tensors a rule takes, behind builder, module and name."""
+    return len(inspect.signature(rule).parameters) - 3
+
+
 def lower_module(builder: Builder, module: nn.Module, path: str, args: Sequence[object]) -> Value:
     """Apply the rule of a module.
 
@@ -151,13 +157,12 @@ def lower_module(builder: Builder, module: nn.Module, path: str, args: Sequence[
         ExportError: there is no rule, or it refuses; the message names the module and the reason.
     """
     kind = type(module).__name__
-    rule = MODULE_RULES.get(type(module), _no_rule)
+    rule = MODULE_RULES.get(type(module))
     values = [arg for arg in args if isinstance(arg, Value)]
-    expected = 2 if rule is inverse_fourier else 1
     try:
-        return (
-            rule(builder, module, builder.unique(path), *values) if len(values) == len(args) == expected else _no_rule()
-        )
+        if rule is None or not len(values) == len(args) == _inputs(rule):
+            return _no_rule()
+        return rule(builder, module, builder.unique(path), *values)
     except Refusal as reason:
         raise ExportError(f"the module {path!r} ({kind}) cannot be exported: {reason}") from None
 

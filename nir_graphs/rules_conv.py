@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import nn
 
 from zoo.layers.fourier import IRFFT2, RFFT2
 from zoo.nir_graphs.axis_maps import (
+    AxisConv,
     apply_along,
     complex_fourier,
     coupled_axis_map,
@@ -21,6 +23,9 @@ from zoo.nir_graphs.axis_maps import (
     spread_rows,
 )
 from zoo.nir_graphs.values import Array, Builder, Refusal, Segment, Value, compact
+
+AxisMap = Callable[[int, int], list[AxisConv]]
+"""Makes a map for an axis of so many pixels in so many channels."""
 
 
 def pair(value: Any) -> tuple[int, int]:
@@ -107,32 +112,31 @@ def transposed_convolution(builder: Builder, module: nn.ConvTranspose2d, name: s
     if list(pair(module.output_padding)) != tail:
         raise Refusal(f"its output padding must be {tuple(tail)}, so that it enlarges the map exactly {stride} times")
     weight = stored(module.weight).transpose(1, 0, 2, 3)[:, :, ::-1, ::-1].copy()
-    out = []
-    for inner, segment in value.named(name):
-        channels, height, width = segment.shape
-        tall = apply_along(builder, f"{inner}.rows", spread_rows(height, stride[0], channels), 0, segment)
-        out.append(apply_along(builder, f"{inner}.columns", spread_rows(width, stride[1], channels), 1, tall))
+    spread = _rows_and_columns(
+        builder,
+        name,
+        value,
+        lambda size, channels: spread_rows(size, stride[0], channels),
+        lambda size, channels: spread_rows(size, stride[1], channels),
+    )
     bias = None if module.bias is None else stored(module.bias)
     options: dict[str, Any] = {"padding": (border[0], border[1])}
-    return _dense(builder, f"{name}.conv", Value(tuple(out)), weight, bias, options)
+    return _dense(builder, f"{name}.conv", spread, weight, bias, options)
 
 
 def reflect_pad(builder: Builder, module: nn.ReflectionPad2d, name: str, value: Value) -> Value:
     """Reflected borders: a one-hot map along the rows, then along the columns."""
     left, right, top, bottom = module.padding
-    out = []
-    for inner, segment in value.named(name):
-        channels, height, width = segment.shape
-        if max(top, bottom) >= height or max(left, right) >= width or min(module.padding) < 0:
-            raise Refusal(
-                f"its borders {module.padding} must be less than the map of {height}x{width} and not negative"
-            )
-        tall = apply_along(
-            builder, f"{inner}.rows", linear_axis_map(reflection(height, top, bottom), channels), 0, segment
-        )
-        columns = linear_axis_map(reflection(width, left, right), channels)
-        out.append(apply_along(builder, f"{inner}.columns", columns, 1, tall))
-    return Value(tuple(out))
+    height, width = value.size
+    if max(top, bottom) >= height or max(left, right) >= width or min(module.padding) < 0:
+        raise Refusal(f"its borders {module.padding} must be less than the map of {height}x{width} and not negative")
+    return _rows_and_columns(
+        builder,
+        name,
+        value,
+        lambda size, channels: linear_axis_map(reflection(size, top, bottom), channels),
+        lambda size, channels: linear_axis_map(reflection(size, left, right), channels),
+    )
 
 
 def fourier(builder: Builder, _module: RFFT2, name: str, value: Value) -> Value:
@@ -153,24 +157,34 @@ def inverse_fourier(builder: Builder, _module: IRFFT2, name: str, value: Value, 
         raise Refusal(f"a spectrum of {value.size} does not belong to a map of {like.size}")
     if any(segment.shape[0] % 2 for segment in value.segments):
         value = Value((builder.joined(f"{name}.input", value),))
-    out = []
-    for inner, segment in value.named(name):
-        channels = segment.shape[0]
-        rows = coupled_axis_map(complex_fourier(height, inverse=True), channels)
-        tall = apply_along(builder, f"{inner}.rows", rows, 0, segment)
-        columns = coupled_axis_map(inverse_real_fourier(width), channels)
-        out.append(apply_along(builder, f"{inner}.columns", columns, 1, tall))
-    return Value(tuple(out))
+    return _rows_and_columns(
+        builder,
+        name,
+        value,
+        lambda size, channels: coupled_axis_map(complex_fourier(size, inverse=True), channels),
+        lambda _size, channels: coupled_axis_map(inverse_real_fourier(width), channels),
+    )
 
 
 def upsample(builder: Builder, module: nn.Upsample, name: str, value: Value) -> Value:
     """Nearest upsampling by whole factors: rows, then columns, each as a chain of one-hot convolutions."""
     rows, columns = _repeats(module, value.size)
+    return _rows_and_columns(
+        builder,
+        name,
+        value,
+        lambda size, channels: repeat_rows(size, rows, channels),
+        lambda size, channels: repeat_rows(size, columns, channels),
+    )
+
+
+def _rows_and_columns(builder: Builder, name: str, value: Value, rows: AxisMap, columns: AxisMap) -> Value:
+    """A map along the rows of every segment, then one along the columns."""
     out = []
     for inner, segment in value.named(name):
         channels, height, width = segment.shape
-        tall = apply_along(builder, f"{inner}.rows", repeat_rows(height, rows, channels), 0, segment)
-        out.append(apply_along(builder, f"{inner}.columns", repeat_rows(width, columns, channels), 1, tall))
+        tall = apply_along(builder, f"{inner}.rows", rows(height, channels), 0, segment)
+        out.append(apply_along(builder, f"{inner}.columns", columns(width, tall.shape[0]), 1, tall))
     return Value(tuple(out))
 
 

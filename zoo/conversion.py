@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from zoo.config import make_config
 from zoo.detectors.base import Detector
 from zoo.detectors.registry import from_config
-from zoo.detectors.spiking_yolo import Layer, SpikingYOLO
+from zoo.detectors.spiking_yolo import SpikingYOLO
 from zoo.errors import InvalidInputError
+from zoo.layers.conv import Layer
 from zoo.layers.rate_neurons import SignedIF
 from zoo.progress import progress_bar
 

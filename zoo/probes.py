@@ -29,13 +29,25 @@ def default_images(
     height, width = image_size or config.input.image_size
     if config.input.events is not None:
         return event_slices(config, (height, width), count=count)
-    if count is None:
-        count = max(1, min(16, 16 * SMALL // (height * width)))
+    count = _count(height, width) if count is None else count
     shape = (config.input.channels, height, width)
-    groups = {"noise": noise_images(count, shape), "saturated": saturated_images(max(3, count), shape)}
+    groups = {"noise": noise(config, (height, width), count), "saturated": saturated_images(max(3, count), shape)}
     if config.input.channels == 3:
         groups = {"digits": digit_images(count, config, (height, width)), **groups}
     return groups
+
+
+def _count(height: int, width: int) -> int:
+    return max(1, min(16, 16 * SMALL // (height * width)))
+
+
+def noise(config: ModelConfig, image_size: tuple[int, int], count: int) -> Tensor:
+    """Noise of the kind that a detector takes: images (count, C, H, W), or micro-slices (Tm, count, 2, H, W), float64."""
+    if config.input.events is None:
+        return noise_images(count, (config.input.channels, *image_size))
+    shape = (config.input.events.micro_slices, count, 2, *image_size)
+    generator = torch.Generator().manual_seed(20200207)
+    return torch.poisson(torch.full(shape, 0.3), generator=generator).double()
 
 
 def event_slices(config: ModelConfig, image_size: tuple[int, int], *, count: int | None = None) -> dict[str, Tensor]:
@@ -52,17 +64,13 @@ def event_slices(config: ModelConfig, image_size: tuple[int, int], *, count: int
     spec = config.input.events
     if spec is None:
         raise InvalidInputError(f"{config.arch} takes pictures, not events")
-    if count is None:
-        count = max(1, min(16, 16 * SMALL // (image_size[0] * image_size[1])))
+    count = _count(*image_size) if count is None else count
     clips = DigitEvents("test", length=count, events=spec)
     digits = [prepare_events(clips[index].counts, config.input, image_size)[0] for index in range(count)]
-    generator = torch.Generator().manual_seed(20200207)
-    shape = (spec.micro_slices, count, 2, *image_size)
-    noise = torch.poisson(torch.full(shape, 0.3), generator=generator)
     saturated = saturated_images(max(3, count), (2, *image_size)) * 8  # nothing, everything, patterns
     return {
         "digits": torch.stack(digits, 1).double(),
-        "noise": noise.double(),
+        "noise": noise(config, image_size, count),
         "saturated": saturated.expand(spec.micro_slices, *saturated.shape).contiguous(),
     }
 

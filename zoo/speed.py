@@ -20,7 +20,7 @@ from torch import Tensor
 from zoo.detectors.base import Detector
 from zoo.errors import InvalidInputError, UnsupportedGraphError
 from zoo.layers.fourier import IRFFT2, RFFT2
-from zoo.probes import event_slices, noise_images
+from zoo.probes import noise
 from zoo.progress import progress_bar
 
 
@@ -79,11 +79,7 @@ def time_backends(
         raise InvalidInputError("repeats and batch size must be at least 1")
     size = image_size or detector.image_size
     graph = detector.to_nir(size)
-    if detector.config.input.events is None:
-        images = noise_images(batch_size, (detector.config.input.channels, *size))
-    else:
-        images = event_slices(detector.config, size, count=batch_size)["noise"]
-    folded = detector.frames(images).float()
+    folded = detector.frames(noise(detector.config, size, batch_size)).float()
     frames = folded.unflatten(0, (detector.time_steps, -1))
     network, refused = detector.network.eval(), {}
     calls: dict[str, Callable[[], Any]] = {"module": lambda: network(folded)}

@@ -8,16 +8,37 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 CASES = Path(__file__).parents[1] / "data" / "golden"
 Array = npt.NDArray[np.float64]
+
+
+def close(actual: Tensor | Array, expected: Array, limit: float) -> bool:
+    """Largest difference within ``limit`` of the largest expected value."""
+    return bool(np.abs(np.asarray(actual) - expected).max() <= limit * np.abs(expected).max())
+
+
+@contextmanager
+def output_sums(root: nn.Module, *kinds: type[nn.Module]) -> Iterator[dict[str, float]]:
+    """Sum of the outputs of each module of some kinds by its name, while the context is open."""
+    sums: dict[str, float] = {}
+    hooks = [
+        module.register_forward_hook(lambda _m, _i, out, name=name: sums.update({name: float(out.sum())}))
+        for name, module in root.named_modules()
+        if isinstance(module, kinds)
+    ]
+    yield sums
+    for hook in hooks:
+        hook.remove()
 
 
 class Golden:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from golden import Array, Golden
+from golden import Golden, close, output_sums
 from torch import Tensor
 
-from zoo.detectors.base import Detector
 from zoo.errors import CheckpointError, ExportError, InvalidInputError
 from zoo.importers import import_official
 from zoo.importers.eas_snn import our_name
@@ -23,26 +20,9 @@ CASES = ["eas_s_fullspikev2_64x96", "eas_s_fullspikev2_plifw_64x96"]
 SAMPLERS = ["eas_sampler_Tm4_Ts1", "eas_sampler_Tm10_Ts3"]
 
 
-def close(actual: Tensor | Array, expected: Array, limit: float) -> bool:
-    return bool(np.abs(np.asarray(actual) - expected).max() <= limit * np.abs(expected).max())
-
-
 def slices_of(golden: Golden) -> Tensor:
     """(1, 1, Tm, 2, H, W) -> (Tm, 1, 2, H, W)."""
     return torch.from_numpy(golden.inputs()[0, 0][:, None])
-
-
-@contextmanager
-def output_sums(detector: Detector) -> Iterator[dict[str, float]]:
-    sums: dict[str, float] = {}
-    hooks = [
-        module.register_forward_hook(lambda _m, _i, out, name=name: sums.update({name: float(out.sum())}))
-        for name, module in detector.named_modules()
-        if isinstance(module, PLIF)
-    ]
-    yield sums
-    for hook in hooks:
-        hook.remove()
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -54,7 +34,7 @@ def test_official_form_equals_the_official_code(name: str, fused: bool) -> None:
     detector = import_official("eas-snn-s", weights, num_classes=2, time_steps=3)
     assert detector.dtype == torch.float64
     detector = detector.fuse(dtype=torch.float64) if fused else detector
-    with torch.no_grad(), output_sums(detector) as sums:
+    with torch.no_grad(), output_sums(detector, PLIF) as sums:
         raw = detector(slices_of(golden))
         decoded = detector.decode(raw).transpose(1, 2)
     for index, scale in enumerate(raw):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 import torch
-from golden import Array, Golden
-from torch import Tensor
+from golden import Golden, close, output_sums
 
 from zoo.detectors.base import Detector
 from zoo.errors import CheckpointError, ExportError, InvalidInputError, UnknownModelError
@@ -26,30 +22,12 @@ CASES = {
 NEURONS = {"residual_function.0": "neuron1", "residual_function.3": "neuron2", "act": "act"}
 
 
-@contextmanager
-def output_sums(detector: Detector) -> Iterator[dict[str, float]]:
-    """Sum of the outputs of each neuron and SiLU unit by its name, while the context is open."""
-    sums: dict[str, float] = {}
-    hooks = [
-        module.register_forward_hook(lambda _m, _i, out, name=name: sums.update({name: float(out.sum())}))
-        for name, module in detector.network.named_modules()
-        if isinstance(module, LIF | LeakySiLU)
-    ]
-    yield sums
-    for hook in hooks:
-        hook.remove()
-
-
 def our_name(official: str, size: str) -> str:
     """Our name of an official neuron such as ``model.2.0.residual_function.3``."""
     theirs, ours = max(
         ((t, o) for t, o, _ in layers(size) if official.startswith(t + ".")), key=lambda pair: len(pair[0])
     )
     return f"{ours}.{NEURONS.get(official.removeprefix(theirs + '.'), 'neuron_shortcut')}"
-
-
-def close(actual: Tensor | Array, expected: Array, limit: float) -> bool:
-    return bool(np.abs(np.asarray(actual) - expected).max() <= limit * np.abs(expected).max())
 
 
 def load(name: str) -> tuple[Golden, Detector]:
@@ -66,7 +44,7 @@ def load(name: str) -> tuple[Golden, Detector]:
 def test_official_form_equals_the_official_code(name: str, fused: bool) -> None:
     golden, detector = load(name)
     detector = detector.fuse(dtype=torch.float64) if fused else detector
-    with torch.no_grad(), output_sums(detector) as sums:
+    with torch.no_grad(), output_sums(detector.network, LIF, LeakySiLU) as sums:
         raw = detector(torch.from_numpy(golden.inputs()))
         decoded = detector.decode(raw)
     for index, scale in enumerate(raw):

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from golden import Array, Golden
-from torch import Tensor
+from golden import Golden, close
 
 from zoo.detectors.base import Detector
 from zoo.importers import import_official
@@ -55,11 +54,6 @@ def neuron_name(official: str, size: str) -> str:
         return "backbone.sppf.neuron"
     conv = ours.get(f"{owner}.conv") or ours[f"{owner}.encode_conv"]
     return conv.removesuffix(".conv").removesuffix(".conv") + ".neuron"
-
-
-def close(actual: Tensor | Array, expected: Array, limit: float) -> bool:
-    """Largest difference within ``limit`` of the largest expected value."""
-    return bool(np.abs(np.asarray(actual) - expected).max() <= limit * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", CASES)

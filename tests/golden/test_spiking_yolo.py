@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from golden import Array, Golden
+from golden import Golden, close
 from torch import Tensor
 
 from zoo.conversion import convert, stream
@@ -15,10 +15,6 @@ from zoo.importers.spiking_yolo import module_names
 from zoo.layers.rate_neurons import SignedIF
 
 ANNS = {"kim_tiny_conv_S128": "tiny-conv", "kim_tiny_orig_S128": "tiny"}
-
-
-def close(actual: Tensor | Array, expected: Array, limit: float) -> bool:
-    return bool(np.abs(np.asarray(actual) - expected).max() <= limit * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden import Array, Golden
-from torch import Tensor, nn
+from golden import Golden, close, output_sums
+from torch import nn
 
 import zoo
 from zoo.detectors.base import Detector
@@ -21,10 +21,6 @@ from zoo.layers.rate_neurons import SignedIF
 
 CASES = {"syx_s_S128": "s", "syx_nano_S128": "nano"}
 PARAMETERS = {"nano": 1_044_447, "tiny": 5_061_327, "s": 8_977_599, "m": 25_366_815, "l": 54_314_111, "x": 99_287_775}
-
-
-def close(actual: Tensor | Array, expected: Array, limit: float) -> bool:
-    return bool(np.abs(np.asarray(actual) - expected).max() <= limit * np.abs(expected).max())
 
 
 def load(name: str) -> tuple[Golden, Detector]:
@@ -41,11 +37,7 @@ def load(name: str) -> tuple[Golden, Detector]:
 def test_published_code_is_equalled(name: str, fused: bool) -> None:
     golden, detector = load(name)
     detector = detector.fuse(dtype=torch.float64) if fused else detector
-    sums: dict[str, float] = {}
-    for path, module in detector.network.named_modules():
-        if isinstance(module, SignedIF):
-            module.register_forward_hook(lambda _m, _i, out, path=path: sums.update({path: float(out.sum())}))
-    with torch.no_grad():
+    with torch.no_grad(), output_sums(detector.network, SignedIF) as sums:
         raw = detector(torch.from_numpy(golden.inputs()))
         decoded = detector.decode(raw).transpose(1, 2)
     for index, scale in enumerate(raw):

@@ -152,12 +152,8 @@ class Gen1Detection:
 
     def _open(self, recording: int) -> DatFile:
         file = DatFile(self._files[recording])
-        if file.sensor_size != self.events.sensor_size:
-            raise DataError(
-                f"{file.path} was recorded on {file.sensor_size[0]}x{file.sensor_size[1]} pixels (height x width), the "
-                f"detector is for {self.events.sensor_size[0]}x{self.events.sensor_size[1]}: create it with "
-                f"sensor_size={file.sensor_size}"
-            )
+        if problem := file.mismatch(self.events.sensor_size):
+            raise DataError(problem)
         return file
 
     def _counts(self, recording: int) -> dict[int, npt.NDArray[np.unsignedinteger]]:

@@ -100,6 +100,15 @@ class DatFile:
             raise CorruptFileError(f"the header of {self.path} gives no height and width in pixels")
         return height, width
 
+    def mismatch(self, sensor_size: tuple[int, int]) -> str:
+        """Why a detector for a camera of (height, width) cannot take it; empty where it can."""
+        if self.sensor_size == sensor_size:
+            return ""
+        return (
+            f"{self.path} was recorded on {self.sensor_size[0]}x{self.sensor_size[1]} pixels (height x width), the detector is "
+            f"for a camera of {sensor_size[0]}x{sensor_size[1]}: create it with sensor_size={self.sensor_size}"
+        )
+
     def chunks(self, size: int = CHUNK) -> Iterator[Events]:
         """All events, at most ``size`` at a time.
 

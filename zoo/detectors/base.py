@@ -180,7 +180,6 @@ class DetectorBase:
         spec = self._events()
         if step_us is not None and step_us < 1:
             raise InvalidInputError(f"step_us must be at least 1, got {step_us}")
-        self.check_recordings([path])
         file = self._recording(path)
         for end, events in stream_windows(file, step_us or spec.window_us, spec.window_us):
             yield self._at(events, end, Path(path), conf, iou, max_det)
@@ -192,8 +191,7 @@ class DetectorBase:
             InvalidInputError, FileMissingError, CorruptFileError: see :meth:`predict_recording`.
         """
         for path in paths:
-            if self._recording(path).count == 0:
-                raise InvalidInputError(f"{path} holds no events")
+            self._recording(path)
 
     def _events(self) -> EventSpec:
         if self.config.input.events is None:
@@ -205,12 +203,11 @@ class DetectorBase:
     def _recording(self, path: str | Path) -> DatFile:
         from zoo.data.prophesee import DatFile
 
-        file, size = DatFile(path), self._events().sensor_size
-        if file.sensor_size != size:
-            raise InvalidInputError(
-                f"{path} was recorded on {file.sensor_size[0]}x{file.sensor_size[1]} pixels (height x width), this detector "
-                f"is for a camera of {size[0]}x{size[1]}; create it with sensor_size={file.sensor_size}"
-            )
+        file = DatFile(path)
+        if problem := file.mismatch(self._events().sensor_size):
+            raise InvalidInputError(problem)
+        if file.count == 0:
+            raise InvalidInputError(f"{path} holds no events")
         return file
 
     def _at(self, events: Any, end: int, path: Path | None, conf: float, iou: float, max_det: int) -> Result:
@@ -229,7 +226,6 @@ class DetectorBase:
         if isinstance(source, str | Path):
             from zoo.data.prophesee import stream_windows
 
-            self.check_recordings([source])
             last = deque(stream_windows(self._recording(source), spec.window_us, spec.window_us), maxlen=1)
             ((end, events),) = last
             return self._at(events, end, Path(source), conf, iou, max_det)

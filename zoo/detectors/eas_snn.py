@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from zoo.config import DecodeSpec, EventSpec, InputSpec
 from zoo.layers.event_sampler import AdaptiveSampler, EventEncoder, FixedWindows
 from zoo.layers.neurons import PLIF
-from zoo.layers.yolox import PAFPN, Activation, ConvAct, CSPLayer, Focus, SPPBottleneck, YOLOXHead
+from zoo.layers.yolox import PAFPN, CSPDarknet, YOLOXHead, analog_modules, stem
 
 STRIDES = (8, 16, 32)
 Form = Literal["native", "official"]
@@ -59,39 +59,6 @@ SIZES = {
     "m": Size(48, 2),
     "l": Size(64, 3),
 }
-
-
-class Backbone(nn.Module):
-    """CSPDarknet: (N, 2, H, W) -> features at strides 8, 16 and 32.
-
-    Args:
-        width, depth: see :class:`Size`.
-        form: of the stem.
-        act: makes each activation; the official stem has a SiLU whatever it makes.
-    """
-
-    def __init__(self, width: int, depth: int, *, form: Form, act: Activation) -> None:
-        super().__init__()
-        self.stem: nn.Module = (
-            Focus(2, width, act=nn.SiLU) if form == "official" else ConvAct(2, width, 6, 2, padding=2, act=act)
-        )
-        self.down2 = ConvAct(width, 2 * width, 3, 2, act=act)
-        self.stage2 = CSPLayer(2 * width, 2 * width, depth, act=act)
-        self.down3 = ConvAct(2 * width, 4 * width, 3, 2, act=act)
-        self.stage3 = CSPLayer(4 * width, 4 * width, 3 * depth, act=act)
-        self.down4 = ConvAct(4 * width, 8 * width, 3, 2, act=act)
-        self.stage4 = CSPLayer(8 * width, 8 * width, 3 * depth, act=act)
-        self.down5 = ConvAct(8 * width, 16 * width, 3, 2, act=act)
-        self.pyramid = SPPBottleneck(16 * width, 16 * width, act=act)
-        self.stage5 = CSPLayer(16 * width, 16 * width, depth, shortcut=False, act=act)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, 2, H, W) -> strides 8, 16, 32."""
-        p2 = self.stage2(self.down2(self.stem(x)))
-        p3 = self.stage3(self.down3(p2))
-        p4 = self.stage4(self.down4(p3))
-        p5 = self.stage5(self.pyramid(self.down5(p4)))
-        return [p3, p4, p5]
 
 
 class EASSNN(nn.Module):
@@ -134,7 +101,8 @@ class EASSNN(nn.Module):
         backbone, neck, head = (neuron if fires else nn.SiLU for fires in SPIKING[spiking])
         _, self.neck_spikes, self.head_spikes = SPIKING[spiking]
         channels = [4 * numbers.width, 8 * numbers.width, 16 * numbers.width]
-        self.backbone = Backbone(numbers.width, numbers.depth, form=form, act=backbone)
+        first = stem(2, numbers.width, analog=form == "official", act=backbone)
+        self.backbone = CSPDarknet(first, numbers.width, numbers.depth, act=backbone)
         self.neck = PAFPN(channels, numbers.depth, act=neck)
         self.head = YOLOXHead(num_classes, channels, 4 * numbers.width, act=head)
 
@@ -158,7 +126,7 @@ class EASSNN(nn.Module):
 
     def without_nir_form(self) -> dict[str, str]:
         """Modules that have no exact NIR form, and why."""
-        return {name: "is analog (SiLU)" for name, module in self.named_modules() if isinstance(module, nn.SiLU)}
+        return analog_modules(self)
 
 
 def encoder(

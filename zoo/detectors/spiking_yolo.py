@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import Anchors, DecodeSpec, InputSpec
-from zoo.layers.conv import ConvBN, TransposedConvBN
+from zoo.layers.conv import ConvBN, Layer, TransposedConvBN
 from zoo.layers.heads import AnchorDetect
 from zoo.layers.rate_neurons import SignedIF
 
@@ -88,22 +88,6 @@ SIZES = {
     "pico": _pico(),
     "pico-leaky": _pico(activation="leaky"),
 }
-
-
-class Layer(nn.Module):
-    """Convolution, norm, activation: (N, I, H, W) -> (N, O, H', W'). The activation is a neuron in the converted form."""
-
-    def __init__(self, conv: nn.Module, act: nn.Module) -> None:
-        super().__init__()
-        self.conv, self.act = conv, act
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, I, H, W) -> (N, O, H', W')."""
-        return self.act(self.conv(x))
-
-    def fuse_(self, *, merge: bool) -> None:
-        """Fold the norm, in place."""
-        self.conv = self.conv.fuse(merge=merge)  # type: ignore[operator]
 
 
 class EdgePool(nn.Module):

@@ -26,11 +26,11 @@ from zoo.layers.yolox import (
     Activation,
     ConvAct,
     ConvFactory,
-    CSPLayer,
-    Focus,
+    CSPDarknet,
     SeparableConvAct,
-    SPPBottleneck,
     YOLOXHead,
+    analog_modules,
+    stem,
 )
 
 STRIDES = (8, 16, 32)
@@ -82,54 +82,6 @@ class Standardise(nn.Module):
         return (x - mean) / std
 
 
-class Backbone(nn.Module):
-    """CSPDarknet: (N, 3, H, W) -> features at strides 8, 16 and 32.
-
-    Args:
-        numbers: the size.
-        stem: maps (N, 3, H, W) to (N, width, H/2, W/2).
-        act: makes each activation up to stride 16.
-        pyramid_act, deep_act: likewise, of the pyramid, and of the last stage.
-        block: makes each block of the last stage for so many channels; None for bottlenecks.
-        conv: makes the 3x3 convolutions.
-    """
-
-    def __init__(
-        self,
-        numbers: Size,
-        *,
-        stem: nn.Module,
-        act: Activation,
-        pyramid_act: Activation,
-        deep_act: Activation,
-        block: ConvFactory | None,
-        conv: ConvFactory,
-    ) -> None:
-        super().__init__()
-        width, depth = numbers.width, numbers.depth
-        layer = partial(CSPLayer, act=act, conv=conv)
-        self.stem = stem
-        self.down2 = conv(width, 2 * width, 3, 2, act=act)
-        self.stage2 = layer(2 * width, 2 * width, depth)
-        self.down3 = conv(2 * width, 4 * width, 3, 2, act=act)
-        self.stage3 = layer(4 * width, 4 * width, 3 * depth)
-        self.down4 = conv(4 * width, 8 * width, 3, 2, act=act)
-        self.stage4 = layer(8 * width, 8 * width, 3 * depth)
-        self.down5 = conv(8 * width, 16 * width, 3, 2, act=pyramid_act)
-        self.pyramid = SPPBottleneck(16 * width, 16 * width, act=pyramid_act)
-        self.stage5 = CSPLayer(
-            16 * width, 16 * width, depth, shortcut=block is not None, act=deep_act, conv=conv, block=block
-        )
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> strides 8, 16, 32."""
-        p2 = self.stage2(self.down2(self.stem(x)))
-        p3 = self.stage3(self.down3(p2))
-        p4 = self.stage4(self.down4(p3))
-        p5 = self.stage5(self.pyramid(self.down5(p4)))
-        return [p3, p4, p5]
-
-
 class SpikingYOLOX(nn.Module):
     """The network: (T*B, 3, H, W) in [0, 1] -> three raw head maps (T*B, 5 + num_classes, H/s, W/s), finest first.
 
@@ -174,14 +126,19 @@ class SpikingYOLOX(nn.Module):
         inner: Activation = nn.ELU if published else signed
         spectral: Activation = nn.ReLU if published else signed
         block = partial(FFCBlock, act=inner, spectral_act=spectral) if ffc else None
-        stem = (
-            Focus(3, numbers.width, act=nn.SiLU) if published else ConvAct(3, numbers.width, 6, 2, padding=2, act=act)
-        )
+        first = stem(3, numbers.width, analog=published, act=act)
         channels = [4 * numbers.width, 8 * numbers.width, 16 * numbers.width]
         self.differs = DIFFERS if published else ""
         self.standardise: nn.Module = Standardise() if published and standardise else nn.Identity()
-        self.backbone = Backbone(
-            numbers, stem=stem, act=act, pyramid_act=pyramid_act, deep_act=deep_act, block=block, conv=conv
+        self.backbone = CSPDarknet(
+            first,
+            numbers.width,
+            numbers.depth,
+            act=act,
+            pyramid_act=pyramid_act,
+            deep_act=deep_act,
+            block=block,
+            conv=conv,
         )
         self.neck = PAFPN(channels, numbers.depth, act=act, conv=conv)
         self.head = YOLOXHead(num_classes, channels, 4 * numbers.width, act=act, conv=conv)
@@ -192,10 +149,7 @@ class SpikingYOLOX(nn.Module):
 
     def without_nir_form(self) -> dict[str, str]:
         """Modules that have no exact NIR form, and why."""
-        kinds = {
-            nn.SiLU: "is analog (SiLU)", nn.ELU: "is analog (ELU)", nn.ReLU: "is analog (ReLU)",
-        }  # fmt: skip
-        return {name: kinds[type(module)] for name, module in self.named_modules() if type(module) in kinds}
+        return analog_modules(self)
 
 
 def input_spec(size: str) -> InputSpec:

@@ -13,22 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from zoo.detectors.eas_snn import SIZES
+from zoo.importers.yolox_names import HEAD, NECK, STAGES, Rule, renamed, translate
 
 OFFICIAL_SIZES = tuple(size for size in SIZES if size != "pico")
-STAGES = {
-    "dark2.0": "down2", "dark2.1": "stage2",
-    "dark3.0": "down3", "dark3.1": "stage3",
-    "dark4.0": "down4", "dark4.1": "stage4",
-    "dark5.0": "down5", "dark5.1": "pyramid", "dark5.2": "stage5",
-}  # fmt: skip
-NECK = {
-    "lateral_conv0": "lateral5", "C3_p4": "top_down4", "reduce_conv1": "lateral4", "C3_p3": "top_down3",
-    "bu_conv2": "down3", "C3_n3": "bottom_up4", "bu_conv1": "down4", "C3_n4": "bottom_up5",
-}  # fmt: skip
-HEAD = {
-    "stems": "stems", "cls_convs": "class_branches", "reg_convs": "box_branches",
-    "cls_preds": "classes", "reg_preds": "boxes", "obj_preds": "objectness",
-}  # fmt: skip
 _SAMPLER = {"input_conv": "input_net", "gate_conv": "gate_net"}
 
 
@@ -39,7 +26,7 @@ def _inside(rest: str) -> str:
     return re.sub(r"(^|\.)bn\.", r"\1conv.bn.", rest)
 
 
-_RULES: list[tuple[str, dict[str, str] | None, str]] = [
+_RULES: list[Rule] = [
     (r"embedding\.(?P<part>input_conv|gate_conv)\.(?P<rest>.+)", _SAMPLER, "encoder.{part}"),
     (r"backbone\.backbone\.stem\.(?:0\.)?(?P<part>conv)\.(?P<rest>.+)", None, "network.backbone.stem.{part}"),
     (r"backbone\.backbone\.(?P<part>dark\d\.\d)\.(?P<rest>.+)", STAGES, "network.backbone.{part}"),
@@ -51,22 +38,11 @@ _RULES: list[tuple[str, dict[str, str] | None, str]] = [
         "network.head.{part}.{scale}",
     ),
 ]
-"""Official pattern, our names of its ``part``, our path; the rest is named as in a convolution unit."""
 
 
 def our_name(key: str) -> str | None:
     """Our name of an official weight, or None for one that belongs to no part of the architecture."""
-    for pattern, names, path in _RULES:
-        match = re.fullmatch(pattern, key)
-        if match is None:
-            continue
-        groups = match.groupdict()
-        if names is not None and groups["part"] not in names:
-            return None
-        groups["part"] = groups["part"] if names is None else names[groups["part"]]
-        rest = groups["rest"] if path.startswith("encoder") else _inside(groups["rest"])
-        return f"{path.format(**groups)}.{rest}"
-    return None
+    return translate(key, _RULES, _inside)
 
 
 def convert(state: Mapping[str, Tensor], size: str) -> dict[str, Tensor]:
@@ -75,7 +51,7 @@ def convert(state: Mapping[str, Tensor], size: str) -> dict[str, Tensor]:
     Keys that belong to nothing keep their official names, so that the caller can report them.
     """
     del size
-    return {our_name(key) or key: value for key, value in state.items()}
+    return renamed(state, our_name)
 
 
 def variant_of(state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from zoo.detectors.spikingyolox import SIZES
-from zoo.importers.eas_snn import HEAD, NECK, STAGES
+from zoo.importers.yolox_names import HEAD, NECK, STAGES, Rule, renamed, translate
 
 OFFICIAL_SIZES = tuple(size for size in SIZES if size != "pico")
 _FFC = {
@@ -18,7 +18,7 @@ _FFC = {
     "ffc.convg2g.fu.bn": "global_to_global.unit.conv.bn", "ffc.convg2g.conv2": "global_to_global.expand",
     "bn_l": "norm_local", "bn_g": "norm_global",
 }  # fmt: skip
-_RULES: list[tuple[str, Mapping[str, str] | None, str]] = [
+_RULES: list[Rule] = [
     (r"backbone\.backbone\.stem\.(?P<part>conv)\.(?P<rest>.+)", None, "backbone.stem.{part}"),
     (r"backbone\.backbone\.(?P<part>dark\d\.\d)\.(?P<rest>.+)", STAGES, "backbone.{part}"),
     (r"backbone\.(?P<part>\w+)\.(?P<rest>.+)", NECK, "neck.{part}"),
@@ -29,7 +29,6 @@ _RULES: list[tuple[str, Mapping[str, str] | None, str]] = [
         "head.{part}.{scale}",
     ),
 ]
-"""Official pattern, our names of its ``part``, our path; the rest is named as in a convolution unit."""
 
 
 def block_name(rest: str) -> str:
@@ -51,17 +50,7 @@ def _inside(rest: str) -> str:
 
 def our_name(key: str) -> str | None:
     """Our name of an official weight, or None for one that belongs to no part of the architecture."""
-    for pattern, names, path in _RULES:
-        match = re.fullmatch(pattern, key)
-        if match is None:
-            continue
-        groups = match.groupdict()
-        if names is not None and groups["part"] not in names:
-            return None
-        groups["part"] = groups["part"] if names is None else names[groups["part"]]
-        is_predictor = "rest" in groups and groups["rest"] in {"weight", "bias"}
-        return f"{path.format(**groups)}.{groups['rest'] if is_predictor else _inside(groups['rest'])}"
-    return None
+    return translate(key, _RULES, _inside)
 
 
 def convert(state: Mapping[str, Tensor], size: str) -> dict[str, Tensor]:
@@ -70,4 +59,4 @@ def convert(state: Mapping[str, Tensor], size: str) -> dict[str, Tensor]:
     Keys that belong to nothing keep their official names, so that the caller can report them.
     """
     del size
-    return {our_name(key) or key: value for key, value in state.items()}
+    return renamed(state, our_name)

@@ -142,6 +142,22 @@ class TransposedConvBN(nn.Module):
         return fused
 
 
+class Layer(nn.Module):
+    """Convolution, norm, activation: (N, I, H, W) -> (N, O, H', W'). The activation is a neuron in the converted form."""
+
+    def __init__(self, conv: nn.Module, act: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.act = conv, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, I, H, W) -> (N, O, H', W')."""
+        return self.act(self.conv(x))
+
+    def fuse_(self, *, merge: bool) -> None:
+        """Fold the norm, in place."""
+        self.conv = self.conv.fuse(merge=merge)  # type: ignore[operator]
+
+
 class BNAndPad(nn.Module):
     """Batch norm, then a border one pixel wide of what the norm makes of zero: (N, C, H, W) -> (N, C, H+2, W+2).
 

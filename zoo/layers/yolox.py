@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from zoo.layers.conv import ConvBN
+from zoo.layers.conv import ConvBN, Layer
 
 Activation = Callable[[], nn.Module]
 ConvFactory = Callable[..., nn.Module]
@@ -21,7 +21,7 @@ PRIOR = 0.01
 """Initial objectness and class score."""
 
 
-class ConvAct(nn.Module):
+class ConvAct(Layer):
     """Convolution, batch norm, activation: (N, I, H, W) -> (N, O, H', W')."""
 
     def __init__(
@@ -35,17 +35,8 @@ class ConvAct(nn.Module):
         groups: int = 1,
         act: Activation,
     ) -> None:
-        super().__init__()
-        self.conv: nn.Module = ConvBN(in_channels, out_channels, kernel_size, stride, padding=padding, groups=groups)
-        self.act = act()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, I, H, W) -> (N, O, H', W')."""
-        return self.act(self.conv(x))
-
-    def fuse_(self, *, merge: bool) -> None:
-        """Fold the norm, in place."""
-        self.conv = self.conv.fuse(merge=merge)  # type: ignore[operator]
+        conv = ConvBN(in_channels, out_channels, kernel_size, stride, padding=padding, groups=groups)
+        super().__init__(conv, act())
 
 
 class SeparableConvAct(nn.Module):
@@ -149,6 +140,62 @@ class SPPBottleneck(nn.Module):
         return self.conv2(torch.cat([x, *(pool(x) for pool in self.pools)], dim=1))
 
 
+def stem(in_channels: int, out_channels: int, *, analog: bool, act: Activation) -> nn.Module:
+    """Halves the resolution: a 6x6 convolution, or, as released, Focus with a SiLU, which spans the same pixels."""
+    if analog:
+        return Focus(in_channels, out_channels, act=nn.SiLU)
+    return ConvAct(in_channels, out_channels, 6, 2, padding=2, act=act)
+
+
+class CSPDarknet(nn.Module):
+    """The backbone of YOLOX: (N, C, H, W) -> features at strides 8, 16 and 32.
+
+    Args:
+        stem: maps (N, C, H, W) to (N, width, H/2, W/2).
+        width: channels of the stem; the stages have 2, 4, 8 and 16 times as many.
+        depth: blocks of the CSP layers, three times as many at strides 8 and 16.
+        act: makes each activation.
+        pyramid_act: likewise, of the spatial pyramid and the convolution before it; by default ``act``.
+        deep_act: likewise, of the last stage; by default ``act``.
+        block: makes each block of the last stage for so many channels; by default bottlenecks.
+        conv: makes the 3x3 convolutions.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        width: int,
+        depth: int,
+        *,
+        act: Activation,
+        pyramid_act: Activation | None = None,
+        deep_act: Activation | None = None,
+        block: Callable[[int], nn.Module] | None = None,
+        conv: ConvFactory = ConvAct,
+    ) -> None:
+        super().__init__()
+        pyramid_act, deep_act = pyramid_act or act, deep_act or act
+        layer = partial(CSPLayer, act=act, conv=conv)
+        self.stem = stem
+        self.down2 = conv(width, 2 * width, 3, 2, act=act)
+        self.stage2 = layer(2 * width, 2 * width, depth)
+        self.down3 = conv(2 * width, 4 * width, 3, 2, act=act)
+        self.stage3 = layer(4 * width, 4 * width, 3 * depth)
+        self.down4 = conv(4 * width, 8 * width, 3, 2, act=act)
+        self.stage4 = layer(8 * width, 8 * width, 3 * depth)
+        self.down5 = conv(8 * width, 16 * width, 3, 2, act=pyramid_act)
+        self.pyramid = SPPBottleneck(16 * width, 16 * width, act=pyramid_act)
+        self.stage5 = CSPLayer(16 * width, 16 * width, depth, shortcut=False, act=deep_act, conv=conv, block=block)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, C, H, W) -> strides 8, 16, 32."""
+        p2 = self.stage2(self.down2(self.stem(x)))
+        p3 = self.stage3(self.down3(p2))
+        p4 = self.stage4(self.down4(p3))
+        p5 = self.stage5(self.pyramid(self.down5(p4)))
+        return [p3, p4, p5]
+
+
 class PAFPN(nn.Module):
     """Path aggregation: features at strides 8, 16, 32 -> features at strides 8, 16, 32, with the same channels.
 
@@ -226,3 +273,15 @@ class YOLOXHead(nn.Module):
             parts = [self.boxes[index](box), self.objectness[index](box), self.classes[index](named)]
             maps.append(torch.cat(parts, dim=1))
         return maps
+
+
+ANALOG: dict[type[nn.Module], str] = {
+    nn.SiLU: "is analog (SiLU)",
+    nn.ELU: "is analog (ELU)",
+    nn.ReLU: "is analog (ReLU)",
+}
+
+
+def analog_modules(network: nn.Module) -> dict[str, str]:
+    """Activations of real values, which have no exact NIR form, by name."""
+    return {name: ANALOG[type(module)] for name, module in network.named_modules() if type(module) in ANALOG}
