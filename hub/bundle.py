@@ -155,16 +155,20 @@ def read_config_of(directory: Path) -> ModelConfig:
     return read_config(directory / CONFIG)
 
 
-def read_graph_of(directory: Path) -> nir.NIRGraph:
+def read_graph_of(directory: Path, *, trusted: bool = False) -> nir.NIRGraph:
     """The NIR graph of a model folder.
+
+    Args:
+        directory: the model folder.
+        trusted: somebody vouches for its manifest; otherwise the file is parsed in a process of its own.
 
     Raises:
         FileMissingError, CorruptFileError: missing or damaged.
     """
-    from zoo.nir_graphs import io
+    from zoo.nir_graphs import io, untrusted
 
     check_manifest(directory, [GRAPH])
-    return io.read(directory / GRAPH)
+    return (io if trusted else untrusted).read(directory / GRAPH)
 
 
 def read_weights_of(

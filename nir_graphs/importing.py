@@ -9,7 +9,7 @@ import nir
 import numpy as np
 
 from zoo.errors import InvalidGraphError, InvalidInputError
-from zoo.nir_graphs import io, metadata, shapes
+from zoo.nir_graphs import metadata, shapes, untrusted
 from zoo.nir_graphs.passes.base import rebuilt
 from zoo.nir_graphs.passes.dead_nodes import dead_nodes
 from zoo.nir_graphs.passes.explicit_delays import ExplicitDelays
@@ -37,20 +37,20 @@ def prepare(path_or_graph: str | Path | nir.NIRGraph, *, dt: float | None = None
     missing v_reset (files older than nir 1.0.5) are filled in. The zoo's own graphs are taken as they are.
 
     Args:
-        path_or_graph: a ``.nir`` file or a graph.
+        path_or_graph: a ``.nir`` file, which is read in a process of its own, or a graph.
         dt: length of a step in the graph's unit of time; by default from the zoo's metadata, else 1.
 
     Returns:
         The graph with its dt noted in the metadata, and a report of what was done.
 
     Raises:
-        FileMissingError, CorruptGraphError: see :func:`zoo.nir_graphs.io.read`.
+        FileMissingError, CorruptGraphError: see :func:`zoo.nir_graphs.untrusted.read`.
         InvalidGraphError: something ambiguous or malformed; names the nodes.
         InvalidInputError: dt that is not positive.
     """
     if dt is not None and not (dt > 0 and np.isfinite(dt)):
         raise InvalidInputError(f"dt must be a positive number, got {dt}")
-    graph = path_or_graph if isinstance(path_or_graph, nir.NIRGraph) else io.read(path_or_graph)
+    graph = path_or_graph if isinstance(path_or_graph, nir.NIRGraph) else untrusted.read(path_or_graph)
     notes: list[str] = []
     info = metadata.get(graph)
     is_own = metadata.has_info(graph)

@@ -7,11 +7,16 @@ from stock ``nir``:
   a fill value and no allocated storage, and are read back as broadcast views: a detector's file is as small as its weights.
 * ``.nir`` is HDF5, and HDF5 files can point to other files on the reader's disk. Stock ``nir.read`` follows such pointers.
   Here, whatever leads out of the file or in circles, or is absurdly large, is refused before it is read.
+
+That does not help against defects of the HDF5 library itself, which parses a file before anything here sees it. So files that
+nobody has vouched for are read by :func:`zoo.nir_graphs.untrusted.read`, in a process of their own.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,10 @@ from zoo.errors import CorruptGraphError, FileMissingError, InvalidGraphError
 from zoo.files import replace_atomically
 
 MAX_BYTES = 4 * 2**30  # of stored values, once decompressed
+MIN_BYTES = 256 * 2**20  # that even a tiny file may unpack to
+MAX_RATIO = (
+    32  # above that, of unpacked values to the size of the file: constant arrays that stock nir compressed reach it
+)
 MAX_ELEMENTS = 2**31  # of one array, also of one that is only a fill value
 MAX_OBJECTS = 1_000_000
 MAX_DEPTH = 16
@@ -150,12 +159,46 @@ def read(path: str | Path) -> nir.NIRGraph:
         CorruptGraphError: damaged, hostile, too large, or no NIR graph; the message says what was found.
     """
     path = Path(path)
+    with explained(path):
+        return build(read_fields(path))
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """The content of a ``.nir`` file as dictionaries of arrays, strings and dictionaries: all of it that HDF5 is needed for.
+
+    Raises:
+        OSError, RuntimeError, ...: whatever :func:`explained` explains.
+    """
+    with h5py.File(path, "r") as file:
+        return _Reader(budget(path)).root(file)
+
+
+def budget(path: Path) -> int:
+    """Bytes that the values of a file may take."""
+    return min(MAX_BYTES, max(MIN_BYTES, MAX_RATIO * path.stat().st_size))
+
+
+def build(fields: dict[str, Any]) -> nir.NIRGraph:
+    """The graph that :func:`read_fields` has read.
+
+    Raises:
+        CorruptGraphError, ...: whatever :func:`explained` explains.
+    """
+    return _build_graph(fields, "")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file into one error that names it.
+
+    Raises:
+        FileMissingError: no such file.
+        CorruptGraphError: anything else.
+    """
     if not path.is_file():
         raise FileMissingError(f"there is no file {path}")
     try:
-        with h5py.File(path, "r") as file:
-            fields = _Reader().root(file)
-        return _build_graph(fields, "")
+        yield
     except CorruptGraphError as error:
         raise CorruptGraphError(f"{path} is not a NIR file that can be trusted: {error}") from None
     except (
@@ -167,6 +210,7 @@ def read(path: str | Path) -> nir.NIRGraph:
         UnicodeError,
         AttributeError,
         RecursionError,
+        MemoryError,
     ) as error:
         raise CorruptGraphError(f"{path} is damaged or not a NIR file: {error}") from error
 
@@ -183,7 +227,8 @@ def _member(group: h5py.Group, key: str) -> Any:
 class _Reader:
     """Reads groups into dictionaries under a budget."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
         self.bytes = 0
         self.objects = 0
         self.seen: set[int] = set()
@@ -238,8 +283,10 @@ class _Reader:
         if not text and dataset.size > 1 and dataset.id.get_storage_size() == 0:
             return self.finite(np.broadcast_to(np.asarray(dataset.fillvalue, dataset.dtype), dataset.shape), where)
         self.bytes += dataset.size * dataset.dtype.itemsize
-        if self.bytes > MAX_BYTES:
-            raise CorruptGraphError(f"its values take more than {MAX_BYTES} bytes")
+        if self.bytes > self.budget:
+            raise CorruptGraphError(
+                f"its values take more than {self.budget:,} bytes, the limit for a file of its size"
+            )
         value = dataset[()]
         if isinstance(value, bytes):
             return value.decode("utf8")

@@ -266,6 +266,7 @@ def run(
     *,
     dt: float | None = None,
     record: Record = "none",
+    observe: Callable[[int, Mapping[str, Array]], None] | None = None,
 ) -> Trace:
     """Run a graph from rest.
 
@@ -274,6 +275,7 @@ def run(
         x: input (T, B, ...), or one per Input node.
         dt: length of a step; by default what the graph's metadata says, else 1.
         record: ``none``, ``neurons`` (everything that spikes), ``all`` (integrators too) or node names.
+        observe: called after each step with its number and what every node gives out.
 
     Raises:
         InvalidGraphError: a cycle without Delay, an unknown node type, a delay that is no multiple of dt.
@@ -290,6 +292,8 @@ def run(
     like = next(iter(inputs.values()))
     for t in range(len(like)):
         values = _step(graph, order, sources, {name: x_t[t] for name, x_t in inputs.items()}, states, dt)
+        if observe is not None:
+            observe(t, values)
         for name in outputs:
             history["out"].setdefault(name, []).append(values[name])
         for name in wanted:

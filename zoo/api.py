@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from zoo.cards import Card, Source, bundled, resolve
-from zoo.errors import CorruptFileError, InvalidInputError, UnknownModelError
+from zoo.cards import Card, Source, index, resolve
+from zoo.errors import CorruptFileError, InvalidInputError
 
 if TYPE_CHECKING:
     import nir
@@ -62,16 +62,17 @@ def load(
     """Load a trained detector.
 
     Args:
-        name_or_path: a name of :func:`list_models`, or a model folder.
+        name_or_path: a name of :func:`list_models`, a model folder, or ``hf-hub:organisation/name@revision``.
         backend: ``snntorch`` gives the detector as it was defined, an ordinary ``nn.Module``, from its weights. Every other
             backend (``reference``, ``norse``) rebuilds it from the ``.nir`` file alone.
-        revision: of a model on the Hugging Face Hub.
+        revision: branch, tag or commit of a model on the Hugging Face Hub.
         device: torch device.
         dtype: of weights and arithmetic; by default float32 (the reference always computes in float64).
         trainable: the form before batch norms were folded, for fine-tuning. It comes in eval mode: call ``.train()``.
 
     Raises:
-        UnknownModelError: no such name; the message lists close ones.
+        UnknownModelError: no such name; the message lists close ones. Or: its weights are not published; how to get them.
+        HubError: the Hub does not have it, does not give it, or does not answer.
         FileMissingError, CorruptFileError, ConfigError, CheckpointError: the folder is incomplete, damaged or inconsistent.
         MissingFrameworkError: the backend's framework is not installed; the message names the extra.
         InvalidInputError: arguments that do not fit together.
@@ -92,6 +93,7 @@ def _load_module(source: Source, *, device: str, dtype: DType | None, trainable:
 
     _check_device(device)
     config = bundle.read_config_of(source.directory)
+    source.need(bundle.TRAINABLE if trainable else bundle.WEIGHTS)
     if trainable:
         config = _before_deployment(config)
     with torch.random.fork_rng(devices=[]):  # the random weights that are replaced at once leave no trace
@@ -120,7 +122,8 @@ def _load_graph(source: Source, backend: str, *, device: str, dtype: DType | Non
     builder = get_backend(backend)
     _check_device(device)
     config = bundle.read_config_of(source.directory)
-    graph = bundle.read_graph_of(source.directory)
+    source.need(bundle.GRAPH)
+    graph = bundle.read_graph_of(source.directory, trusted=source.trusted)
     options: dict[str, Any] = {} if dtype is None else {"dtype": _dtype(dtype)}
     runnable = builder.build(graph, device=device, **options)
     detector = GraphDetector(runnable, config, _encoder(source, config, device, runnable.dtype))
@@ -143,6 +146,7 @@ def _encoder(source: Source, config: ModelConfig, device: str, dtype: torch.dtyp
         encoder = encoder_of(config)
     if encoder is None:
         return None
+    source.need(bundle.WEIGHTS)
     prefix = "encoder."
     expected = {f"{prefix}{key}": value for key, value in encoder.state_dict().items()}
     state = bundle.read_weights_of(source.directory, expected, prefix=prefix)
@@ -187,10 +191,10 @@ def list_models(pattern: str = "*", *, dataset: str | None = None, available: bo
     """
     return [
         name
-        for name, card in sorted(bundled().items())
+        for name, entry in index().items()
         if fnmatch.fnmatchcase(name, pattern)
-        and (dataset is None or card.dataset.lower() == dataset.lower())
-        and (card.available or not available)
+        and (dataset is None or entry.card.dataset.lower() == dataset.lower())
+        and (entry.card.available or not available)
     ]
 
 
@@ -198,21 +202,19 @@ def info(name: str | Path) -> Card:
     """The card of a model: data, licence, metrics, where its weights come from.
 
     Args:
-        name: a name of :func:`list_models`, or a model folder.
+        name: a name of :func:`list_models`, a model folder, or ``hf-hub:organisation/name@revision``.
 
     Raises:
         UnknownModelError: no such name; the message lists close ones.
+        HubError: the Hub does not have it, does not give it, or does not answer.
         FileMissingError, CorruptFileError, ConfigError: the folder has no card, or a damaged one.
     """
     from zoo.hub import bundle
 
-    card = bundled().get(str(name))
-    try:
-        source = resolve(name)
-    except UnknownModelError:
-        if card is None:
-            raise
-        return card  # of a model whose weights are not published yet
+    entry = index().get(str(name))
+    if entry is not None and not entry.has_weights and not Path(name).is_dir():
+        return entry.card  # nothing is asked of the Hub
+    source = resolve(name)
     return bundle.read_card_of(source.directory)
 
 

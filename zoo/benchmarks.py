@@ -95,10 +95,39 @@ def read_rows(table: str, *, folder: Path | None = None) -> list[dict[str, str]]
     return rows
 
 
+def card_fields(model: str, *, folder: Path | None = None) -> dict[str, object]:
+    """What the tables say of a model, as fields of its card: the last row for each thing that was measured.
+
+    Args:
+        model: name of its card.
+        folder: instead of the checkout's ``results/``.
+    """
+    fields: dict[str, object] = {}
+    if metrics := card_metrics(model, folder=folder):
+        fields["metrics"] = metrics
+    if rows := _of(model, "activity", folder):
+        fields["activity"] = _activity(rows[-1])
+    if rows := _of(model, "equivalence", folder):
+        last = {(row["backend"], row["dtype"]): row for row in rows}
+        fields["equivalence"] = [_equivalence(row) for row in last.values()]
+    rows = [
+        row for row in _of(model, "certificates", folder) if row["dtype"] == "float32" and row["time_steps"] == "own"
+    ]
+    if rows:
+        fields["certificate"] = _certificate(rows[-1])
+    return fields
+
+
+def _of(model: str, table: str, folder: Path | None) -> list[dict[str, str]]:
+    return [row for row in read_rows(table, folder=folder) if row["model"] == model]
+
+
 def card_metrics(model: str, *, folder: Path | None = None) -> list[dict[str, object]]:
-    """What a model card says was measured: the last row of ``results/val.csv`` for each form of the weights and backend."""
-    rows = [row for row in read_rows("val", folder=folder) if row["model"] == model]
-    last = {(row.get("weights", "deployed"), row["backend"]): row for row in rows}
+    """The metrics of a card: of the deployed weights first, then of those before quantisation or conversion."""
+    rows = [
+        row for row in _of(model, "val", folder) if row["weights"]
+    ]  # the first rows are of weights that were replaced
+    last = {(row["weights"], row["backend"]): row for row in rows}
     return [
         {
             "name": name,
@@ -113,9 +142,31 @@ def card_metrics(model: str, *, folder: Path | None = None) -> list[dict[str, ob
             ),
             "source": "results/val.csv",
         }
-        for (weights, backend), row in last.items()
+        for (weights, backend), row in sorted(last.items(), key=lambda item: item[0][0] == "trainable")
         for name in ("mAP50", "mAP50-95")
     ]
+
+
+def _activity(row: Mapping[str, str]) -> dict[str, object]:
+    names = ("spike_rate", "dense_macs", "effective_acs", "effective_macs")
+    numbers: dict[str, object] = {name: float(row[name]) for name in names}
+    return numbers | {"images": int(row["images"]), "conditions": row["convention"], "source": "results/activity.csv"}
+
+
+def _equivalence(row: Mapping[str, str]) -> dict[str, object]:
+    counts: dict[str, object] = {name: int(row[name]) for name in ("images", "spikes", "mismatches")}
+    texts = {name: row[name] for name in ("backend", "version", "dtype")}
+    return {**texts, **counts, "head_error": float(row["head_error"]), "source": "results/equivalence.csv"}
+
+
+def _certificate(row: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "dtype": row["dtype"],
+        "certified": row["certified"] == "True",
+        "bits": float(row["bits"]),
+        "margin": float(row["margin"]) if row["margin"] not in {"", "None"} else 0.0,
+        "source": "results/certificates.csv",
+    }
 
 
 def append_row(table: str, values: Mapping[str, object], *, folder: Path | None = None) -> Path:

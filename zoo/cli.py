@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from zoo import cli_certify, cli_claims, cli_conformance, cli_speed, cli_train
+from zoo import cli_cards, cli_certify, cli_claims, cli_conformance, cli_hub, cli_speed, cli_train
 from zoo.cli_common import (
     PICTURES,
     RECORDINGS,
@@ -89,8 +89,15 @@ def list_command(
     for card in cards:
         scores = ["-" if (value := card.metric(name)) is None else f"{value:.4f}" for name in ("mAP50-95", "mAP50")]
         count = f"{card.parameters / 1e6:.1f} M" if card.parameters else "-"
-        weights = "yes" if card.available else "not yet"
-        table.add_row(card.name, card.dataset, weights, count, str(card.time_steps), str(card.levels), *scores)
+        table.add_row(
+            card.name,
+            card.dataset,
+            "yes" if card.available else "not yet",
+            count,
+            str(card.time_steps),
+            str(card.levels),
+            *scores,
+        )
     write_json(json, [card.to_dict() for card in cards])
     if str(json) != "-":
         out.print(table)
@@ -244,14 +251,20 @@ def verify(
         bool, typer.Option("--overwrite", help="Replace the folder of --record if it is there.")
     ] = False,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table as Markdown.")] = None,
+    record_results: Annotated[
+        bool, typer.Option("--record-results", help="Add rows to results/equivalence.csv (in a checkout).")
+    ] = False,
     json: JsonOption = None,
 ) -> None:
     """Compare every spike between the definition, the reference and other backends; exit code 1 where they differ."""
     import zoo
+    from zoo import benchmarks
     from zoo.files import write_atomically
 
     check_writable(json)
     check_writable(markdown)
+    if record_results:
+        benchmarks.results_folder()
     if record is not None and record.exists() and not overwrite:
         raise InvalidInputError(f"{record} exists already; choose another folder or --overwrite")
     report = zoo.verify(
@@ -274,6 +287,9 @@ def verify(
         out.print(report.table())
         for note in report.notes():
             out.print(note, highlight=False, markup=False)
+    if record_results:
+        for row in report.summary():
+            benchmarks.append_row("equivalence", row)
     if not report.passed:
         raise typer.Exit(1)
 
@@ -295,6 +311,8 @@ cli_certify.register(app)
 cli_conformance.register(app)
 cli_speed.register(app)
 cli_claims.register(app)
+cli_hub.register(app)
+cli_cards.register(app)
 
 if __name__ == "__main__":
     main()

@@ -74,3 +74,19 @@ class DataError(ZooError):
 
 class TrainingError(ZooError):
     """Training cannot start, go on, or be resumed (for example a loss that is no longer finite)."""
+
+
+class HubError(ZooError):
+    """The Hugging Face Hub does not give or take something: no such repository, revision or file."""
+
+
+class HubAccessError(HubError):
+    """The Hub asks for a token, or for access that this token does not have."""
+
+
+class HubConflictError(HubError):
+    """Somebody else changed a repository, or a tag is in use: nothing was published."""
+
+
+class HubUnreachableError(HubError, ConnectionError):
+    """The Hub does not answer, or this process is offline, and what is needed is not in the cache."""

@@ -256,6 +256,29 @@ class Report:
         size = "" if self.image_size is None else f" at {self.image_size[0]}x{self.image_size[1]}"
         return f"{self.model}{size}, T={self.time_steps}, {self.dtype}, against the {self.judge}"
 
+    def summary(self) -> list[dict[str, object]]:
+        """One row per backend, over all groups of inputs, for ``results/equivalence.csv``."""
+        packages = {"module": "snntorch", "reference": "nir-zoo"}
+        rows: list[dict[str, object]] = []
+        for backend in dict.fromkeys(comparison.backend for comparison in self.comparisons):
+            mine = [comparison for comparison in self.comparisons if comparison.backend == backend]
+            rows.append(
+                {
+                    "model": self.model,
+                    "dtype": self.dtype,
+                    "backend": backend,
+                    "version": self.versions.get(packages.get(backend, backend), ""),
+                    "image_size": "" if self.image_size is None else f"{self.image_size[0]}x{self.image_size[1]}",
+                    "time_steps": self.time_steps,
+                    "images": sum(comparison.images for comparison in mine),
+                    "spikes": sum(comparison.expected for comparison in mine),
+                    "mismatches": sum(comparison.mismatches for comparison in mine),
+                    "head_error": max(comparison.head_error for comparison in mine),
+                    "passed": all(map(self.holds, mine)),
+                }
+            )
+        return rows
+
     def to_markdown(self) -> str:
         """The table as Markdown, with the rule and the verdict."""
         lines = [f"### {self.title()}", "", _line(COLUMNS), _line("---" for _ in COLUMNS)]

@@ -38,6 +38,7 @@ class HubServer(ThreadingHTTPServer):
         self.store = Store()
         self.faults = Faults()
         self.log: list[tuple[str, str]] = []
+        self.stopped = False
 
     @property
     def url(self) -> str:
@@ -63,6 +64,7 @@ def serve(port: int = 0) -> Iterator[HubServer]:
     try:
         yield server
     finally:
+        server.stopped = True  # connections that clients keep open get no answer any more
         server.shutdown()
         server.server_close()
         thread.join()
@@ -98,6 +100,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         """Answer with the first route that fits, or with its error."""
+        if self.server.stopped:
+            self.close_connection = True
+            return
         parts = urlsplit(self.path)
         path = parts.path
         self.server.log.append((self.command, self.path))

@@ -4,17 +4,33 @@ A card lies beside its model as ``card.json``. Cards that ship with the package 
 only names a model whose weights are not published yet, and says how to get them.
 """
 
-from zoo.cards.card import Card, Metric, Paper, Provenance, parse_card, read_card
-from zoo.cards.index import CARDS, Source, bundled, resolve
+from zoo.cards.card import (
+    Activity,
+    Card,
+    Certified,
+    Equivalence,
+    HubPin,
+    Metric,
+    Paper,
+    Provenance,
+    parse_card,
+    read_card,
+)
+from zoo.cards.index import CARDS, Entry, Source, index, resolve
 
 __all__ = [
     "CARDS",
+    "Activity",
     "Card",
+    "Certified",
+    "Entry",
+    "Equivalence",
+    "HubPin",
     "Metric",
     "Paper",
     "Provenance",
     "Source",
-    "bundled",
+    "index",
     "parse_card",
     "read_card",
     "resolve",

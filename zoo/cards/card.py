@@ -66,6 +66,84 @@ class Metric(_Strict):
     source: Text = ""
 
 
+class HubPin(_Strict):
+    """Where on the Hub the weights lie, and what they are.
+
+    Attributes:
+        repo: ``organisation/name``.
+        commit: 40 hexadecimal digits: it never changes, and costs no request once it is in the cache.
+        manifest: sha256 of the repository's ``manifest.json``, which covers all its files.
+    """
+
+    repo: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}$")]
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    manifest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Activity(_Strict):
+    """What one picture (or clip) costs, counted on the exported graph.
+
+    Attributes:
+        spike_rate: spikes per neuron and time step, over all neurons of the graph.
+        dense_macs: multiply-accumulates if every synapse were active in every time step.
+        effective_acs: additions of weights that are not zero, for spikes that arrive (NeuroBench's effective ACs).
+        effective_macs: products of weights and inputs that are neither zero nor spikes (NeuroBench's effective MACs).
+        images: pictures that this is the mean of.
+        conditions: the convention.
+        source: the file in ``results/``.
+    """
+
+    spike_rate: float
+    dense_macs: float
+    effective_acs: float
+    effective_macs: float
+    images: Count
+    conditions: Text = ""
+    source: Text = ""
+
+
+class Equivalence(_Strict):
+    """One framework against the numpy reference.
+
+    Attributes:
+        backend: its name; ``module`` is the snnTorch definition.
+        version: of the framework's package.
+        dtype: of its arithmetic.
+        images: compared.
+        spikes: fired by the reference.
+        mismatches: places and steps where exactly one of the two fired.
+        head_error: largest difference of a head output, over the reference's largest absolute value.
+        source: the file in ``results/``.
+    """
+
+    backend: Text
+    version: Text = ""
+    dtype: Text
+    images: Count
+    spikes: Count
+    mismatches: Count
+    head_error: float
+    source: Text = ""
+
+
+class Certified(_Strict):
+    """Whether float32 never rounds, see ``zoo certify``.
+
+    Attributes:
+        dtype: that the proof is for.
+        certified: whether it succeeded.
+        bits: of the mantissa that the largest sum takes.
+        margin: least distance of a threshold from any potential, in grid units.
+        source: the file in ``results/``.
+    """
+
+    dtype: Text
+    certified: bool
+    bits: float = 0.0
+    margin: float = 0.0
+    source: Text = ""
+
+
 class Card(_Strict):
     """What one named model is.
 
@@ -79,7 +157,11 @@ class Card(_Strict):
         licence: of the weights, an SPDX identifier.
         data_licence: of the training data.
         provenance: where the weights come from.
-        metrics: what was measured.
+        metrics: what was measured with these weights.
+        paper_metrics: what the paper or its authors report of theirs; never measured here.
+        activity: spikes and operations per picture.
+        equivalence: frameworks that were compared spike by spike.
+        certificate: whether float32 is exact.
         parameters: number of weights in deployed form.
         time_steps: T.
         levels: D.
@@ -87,6 +169,7 @@ class Card(_Strict):
         class_names: in the order of the class logits.
         available: whether there are weights; if not, ``how_to_get`` says what to do.
         how_to_get: for models without published weights.
+        hub: in the index only: where the weights lie.
         files: sizes in bytes by file name, filled in when the card is read from beside its model.
     """
 
@@ -101,6 +184,10 @@ class Card(_Strict):
     data_licence: Text = ""
     provenance: Provenance = Provenance()
     metrics: Annotated[tuple[Metric, ...], Field(strict=False, max_length=100)] = ()
+    paper_metrics: Annotated[tuple[Metric, ...], Field(strict=False, max_length=100)] = ()
+    activity: Activity | None = None
+    equivalence: Annotated[tuple[Equivalence, ...], Field(strict=False, max_length=100)] = ()
+    certificate: Certified | None = None
     parameters: Count = 0
     time_steps: Annotated[int, Field(ge=1)] = 1
     levels: Annotated[int, Field(ge=1)] = 1
@@ -108,6 +195,7 @@ class Card(_Strict):
     class_names: Annotated[tuple[Text, ...], Field(strict=False, max_length=10_000)] = ()
     available: bool = True
     how_to_get: Text = ""
+    hub: HubPin | None = None
     files: dict[str, Count] = {}
 
     def to_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.cards import CARDS, bundled
+from zoo.cards import CARDS, index
 from zoo.errors import (
     CheckpointError,
     FileMissingError,
@@ -210,7 +210,7 @@ def test_cards_of_models_without_weights() -> None:
 
 
 def test_coco_names_are_only_served_by_weights_trained_on_coco() -> None:
-    for name, card in bundled().items():
+    for name, card in ((name, entry.card) for name, entry in index().items()):
         assert card.name == name
         assert ("coco" not in name) or card.dataset == "coco"
 
