@@ -87,6 +87,11 @@ def render(card: Card, config: ModelConfig, *, has_graph: bool, repo: str = "") 
     )
 
 
+def _deployed(card: Card) -> list[Metric]:
+    """The metrics of what is published to be run; not of the weights before quantisation or conversion."""
+    return [metric for metric in card.metrics if "trainable weights" not in metric.conditions]
+
+
 def _front_matter(card: Card) -> str:
     """What the Hub indexes; the metrics as ``model-index``."""
     from huggingface_hub import EvalResult, ModelCardData
@@ -101,7 +106,7 @@ def _front_matter(card: Card) -> str:
             metric_name=f"{metric.name} ({metric.conditions})",
             metric_value=metric.value,
         )
-        for metric in card.metrics
+        for metric in _deployed(card)
     ]
     data = ModelCardData(
         license=card.licence.lower() or None,
@@ -131,7 +136,7 @@ def eval_results(card: Card) -> str:
             notes=f"T = {card.time_steps}, D = {card.levels}, {card.image_size[0]}x{card.image_size[1]} pixels; "
             f"{metric.images} images; {metric.conditions}",
         )
-        for metric in card.metrics
+        for metric in _deployed(card)
     ]
     return str(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, width=120)) if entries else ""
 
