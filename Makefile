@@ -6,7 +6,7 @@ STAMP := $(VENV)/.complete
 # The Hub client's Xet transfer bypasses plain HTTP servers; tests talk to local ones (see ../shared/facts/hub.md).
 export HF_HUB_DISABLE_XET = 1
 
-.PHONY: env demo test test-all lint clean
+.PHONY: env demo test test-all fuzz lint clean
 
 env: $(STAMP)
 
@@ -24,6 +24,10 @@ demo: env
 
 test: env
 	$(BIN)/python -m pytest -m "not slow"
+
+# 20,000 mutated files of every format that is read, and what came of them
+fuzz: env
+	$(BIN)/python -m tests.fuzz --record-results
 
 test-all: env
 	$(BIN)/python -m pytest

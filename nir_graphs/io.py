@@ -117,12 +117,15 @@ def _write_node(group: h5py.Group, node: nir.NIRNode) -> None:
 
 def _write_metadata(group: h5py.Group, values: dict[str, Any] | None) -> None:
     if values:
-        inner = group.create_group("metadata")
-        for key, value in values.items():
-            if isinstance(value, dict):
-                _write_metadata(inner.create_group(key), value)
-            else:
-                _write_value(inner, key, value)
+        _write_values(group.create_group("metadata"), values)
+
+
+def _write_values(group: h5py.Group, values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            _write_values(group.create_group(key), value)
+        else:
+            _write_value(group, key, value)
 
 
 def _write_value(group: h5py.Group, key: str, value: Any) -> None:

@@ -242,19 +242,25 @@ def read_boxes(path: str | Path) -> npt.NDArray[np.void]:
     """
     path = Path(path)
     try:
-        found = np.load(path, allow_pickle=False)
+        # mapped: a header may claim any length, but not more than the file has
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise FileMissingError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError) as error:
-        raise CorruptFileError(f"{path} is not a .npy file of boxes: {error}") from None
-    names = found.dtype.names if isinstance(found, np.ndarray) else None
+    except Exception as error:  # noqa: BLE001 - numpy evaluates the header as Python text, with whatever errors that has
+        raise CorruptFileError(f"{path} is not a .npy file of boxes: {error or type(error).__name__}") from None
+    if not isinstance(found, np.ndarray):
+        raise CorruptFileError(f"{path} is an archive of arrays, not a .npy file of boxes")
+    names = found.dtype.names
     renamed = {_OLD_NAMES.get(name, name): name for name in names or ()}
     needed = ("t", "x", "y", "w", "h", "class_id")
     if found.ndim != 1 or not set(needed) <= renamed.keys():
         raise CorruptFileError(f"{path} holds no boxes: it needs the fields {', '.join(needed)}, and has {names}")
     boxes = np.zeros(len(found), BOX_DTYPE)
-    for name in set(BOX_DTYPE.names or ()) & renamed.keys():
-        boxes[name] = found[renamed[name]]
+    try:
+        for name in set(BOX_DTYPE.names or ()) & renamed.keys():
+            boxes[name] = found[renamed[name]]
+    except (ValueError, TypeError, OverflowError) as error:
+        raise CorruptFileError(f"{path} holds boxes whose numbers have other types: {error}") from None
     if not all(np.isfinite(boxes[name]).all() for name in "xywh"):
         raise CorruptFileError(f"{path} holds boxes that are not finite")
     return boxes

@@ -35,7 +35,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 def start(*arguments: str) -> subprocess.Popen[bytes]:
     """``zoo`` in a process of its own."""
     paths = os.pathsep.join([str(ROOT), *sys.path])
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [sys.executable, "-m", "zoo.cli", *arguments],
         env={**os.environ, "PYTHONPATH": paths},
         stdout=subprocess.DEVNULL,

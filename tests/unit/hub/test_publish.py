@@ -1,4 +1,4 @@
-"""Publishing and loading against a local Hub, with the real client: names, revisions, what is asked for, what is on the page."""
+"""Publishing and loading against a local Hub, with the real client: names, revisions, requests, and what the page says."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_every_bundled_model_is_published_and_loaded_by_name(
     """Publish all, wipe the cache, load each through the index on two backends; then again with the server stopped."""
     for name in BUNDLED:
         assert "published" in cli("publish", name, f"spikes/{name}", "--tag", "v1", "--index", tmp_path / "index")
-    bundled = {name: (zoo.load(name), zoo.load(name, backend="norse")) for name in BUNDLED}
+    bundled: dict[str, tuple[Any, Any]] = {name: (zoo.load(name), zoo.load(name, backend="norse")) for name in BUNDLED}
     monkeypatch.setenv("ZOO_INDEX", str(tmp_path / "index"))
     assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").glob("models--*"))
     for name, (module, twin) in bundled.items():
         found = zoo.load(name)
         assert same_weights(found, module)
         other: Any = zoo.load(name, backend="norse")
-        assert same_weights(other.runnable, twin.runnable)  # type: ignore[union-attr]
+        assert same_weights(other.runnable, twin.runnable)
         assert found.card is not None
         assert found.card.name == name
     requests = len(hub.log)
@@ -75,19 +75,19 @@ def test_every_bundled_model_is_published_and_loaded_by_name(
     for name, (module, twin) in bundled.items():
         assert same_weights(zoo.load(name), module)
         again: Any = zoo.load(name, backend="norse")
-        assert same_weights(again.runnable, twin.runnable)  # type: ignore[union-attr]
+        assert same_weights(again.runnable, twin.runnable)
     assert len(hub.log) == requests  # pinned and cached: no request
 
 
-def test_results_through_the_hub_are_the_same(hub: HubServer, tmp_path: Path) -> None:
+def test_results_through_the_hub_are_the_same(hub: HubServer) -> None:
     """Down to the boxes, on two backends."""
     from zoo.data import open_dataset
 
     cli("publish", "spikeyolo-digits", "spikes/digits", "--tag", "v1")
-    picture = next(iter(open_dataset("digits", "test", length=1))).image
+    sample: Any = open_dataset("digits", "test", length=1)[0]
     for backend in ("snntorch", "norse"):
-        expected = zoo.load("spikeyolo-digits", backend=backend).predict(picture)
-        found = zoo.load("hf-hub:spikes/digits@v1", backend=backend).predict(picture)
+        expected: Any = zoo.load("spikeyolo-digits", backend=backend).predict(sample.image)
+        found: Any = zoo.load("hf-hub:spikes/digits@v1", backend=backend).predict(sample.image)
         assert found.to_dict() == expected.to_dict()
         assert len(expected)
     assert hub.store.repos["spikes/digits"].tags.keys() == {"v1"}
@@ -178,7 +178,7 @@ def test_files_that_a_new_version_lacks_are_deleted(hub: HubServer, model_folder
         zoo.load("hf-hub:spikes/mine@v2", trainable=True)
 
 
-def test_revisions(hub: HubServer, tmp_path: Path) -> None:
+def test_revisions(hub: HubServer) -> None:
     cli("publish", "spiking-yolo-digits", "spikes/model", "--tag", "v1")
     commit = hub.store.repos["spikes/model"].at("v1").oid
     cli("publish", "ems-yolo-digits", "spikes/model", "--tag", "v2")

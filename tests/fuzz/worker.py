@@ -1,0 +1,76 @@
+"""The process that reads mutated files: ``python -m tests.fuzz.worker FORMAT FOLDER``.
+
+For each line on standard input it reads the file in the folder, and answers with a line of JSON: ``read``, ``refused``, or
+``crash`` with a traceback; and its largest memory so far.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.targets import CANARY, TARGETS, Target
+from zoo.errors import ZooError
+
+SECONDS = 10
+MEMORY = 2 * 2**30
+"""Address space beyond what the process begins with: whatever wants more gets a MemoryError."""
+
+
+class HangError(BaseException):
+    """Reading took too long."""
+
+
+def _ring(*_args: Any) -> None:
+    raise HangError
+
+
+def judge(target: Target, folder: Path) -> dict[str, Any]:
+    """What comes of the file that lies in the folder."""
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        target.read(folder)
+        outcome: dict[str, Any] = {"outcome": "read"}
+    except ZooError as error:
+        text = str(error)
+        outcome = (
+            {"outcome": "refused"} if text and len(text) < 5000 else {"outcome": "crash", "trace": "no clear message"}
+        )
+    except HangError:
+        outcome = {"outcome": "hang"}
+    except BaseException:  # noqa: BLE001 - this is what is looked for
+        outcome = {"outcome": "crash", "trace": traceback.format_exc()[-3000:]}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    strange = {path.name for path in folder.iterdir()} - {target.file, "config.json", "model.safetensors", "manifest.json"}
+    if strange or (folder.parent / CANARY).exists() or Path(CANARY).exists():
+        outcome = {"outcome": "crash", "trace": f"it made files: {strange or CANARY}"}
+    return outcome
+
+
+def main() -> None:
+    """Serve."""
+    target, folder = TARGETS[sys.argv[1]], Path(sys.argv[2])
+    warnings.simplefilter("ignore")
+    signal.signal(signal.SIGALRM, _ring)
+    (folder / target.file).write_bytes(b"")
+    judge(target, folder)  # imports what is needed
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    limit = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for _ in iter(sys.stdin.readline, ""):
+        answer = judge(target, folder)
+        answer["rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
