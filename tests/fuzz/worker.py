@@ -10,6 +10,7 @@ import json
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 import warnings
 from pathlib import Path
@@ -59,8 +60,10 @@ def main() -> None:
     target, folder = TARGETS[sys.argv[1]], Path(sys.argv[2])
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGALRM, _ring)
-    (folder / target.file).write_bytes(b"")
-    judge(target, folder)  # imports what is needed
+    with tempfile.TemporaryDirectory() as empty:
+        (Path(empty) / "work").mkdir()
+        (Path(empty) / "work" / target.file).write_bytes(b"")
+        judge(target, Path(empty) / "work")  # imports what is needed
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
