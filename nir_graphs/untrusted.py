@@ -11,7 +11,9 @@ outcome on standard output, until the input ends.
 from __future__ import annotations
 
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,9 +28,12 @@ import numpy.typing as npt
 from zoo.errors import CorruptGraphError
 from zoo.nir_graphs import io
 
-SECONDS = 300
-"""Of processor time that a file may take; a gigabyte takes about ten."""
+SECONDS = 10.0
+"""Of processor time that any file may take; some damaged ones make the HDF5 library loop for ever."""
+SECONDS_PER_BYTE = 1e-6
+"""More for large ones: at least ten times what they need."""
 STRUCTURE_LIMIT = 256 * 2**20  # bytes of JSON
+_TOO_LONG = int(getattr(signal, "SIGXCPU", 24))
 _MANY = 64  # elements from which an array is looked at for being constant
 
 
@@ -51,6 +56,11 @@ def read(path: str | Path) -> nir.NIRGraph:
         return io.build(_Unpacking(Path(folder)).structure())
 
 
+def seconds(path: Path) -> float:
+    """Of processor time that a file may take."""
+    return SECONDS + SECONDS_PER_BYTE * path.stat().st_size
+
+
 def command() -> list[str]:
     """How the child is started."""
     return [sys.executable, "-m", "zoo.nir_graphs.untrusted"]
@@ -64,6 +74,7 @@ def environment() -> dict[str, str]:
 
 def _run_child(path: Path, folder: Path) -> None:
     request = json.dumps({"path": str(path), "out": str(folder)}) + "\n"
+    limit = seconds(path)
     try:
         done = subprocess.run(  # noqa: S603 - this very interpreter
             command(),
@@ -71,11 +82,13 @@ def _run_child(path: Path, folder: Path) -> None:
             capture_output=True,
             text=True,
             env=environment(),
-            timeout=2 * SECONDS,
+            timeout=10 * limit,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise CorruptGraphError(f"reading it takes longer than {2 * SECONDS} seconds") from None
+        raise CorruptGraphError(f"reading it takes longer than {10 * limit:.0f} seconds") from None
+    if done.returncode == -_TOO_LONG:
+        raise CorruptGraphError(f"reading it takes longer than {limit:.0f} seconds")
     if done.returncode < 0:
         raise CorruptGraphError(f"the HDF5 library crashed on it, or it took too much (signal {-done.returncode})")
     try:
@@ -180,7 +193,7 @@ def _limit() -> None:
         resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
-def _limit_time() -> None:
+def _limit_time(path: Path) -> None:
     """Processor seconds for the next file."""
     try:
         import resource
@@ -188,7 +201,7 @@ def _limit_time() -> None:
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used.ru_utime + used.ru_stime + seconds(path)), hard))
 
 
 def _limit_memory(path: Path) -> None:
@@ -207,7 +220,7 @@ def _answers(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         request = json.loads(line)
         path = Path(request["path"])
-        _limit_time()
+        _limit_time(path)
         _limit_memory(path)
         try:
             _Packing(Path(request["out"])).structure(io.read_fields(path))

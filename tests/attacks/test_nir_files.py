@@ -86,10 +86,12 @@ def test_a_crash_of_the_library_is_an_error(graph_file: Path, monkeypatch: pytes
     monkeypatch.setattr(untrusted, "command", lambda: [sys.executable, "-c", "print('nonsense')"])
     with pytest.raises(CorruptGraphError, match="failed"):
         untrusted.read(graph_file)
-    monkeypatch.setattr(untrusted, "command", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
-    monkeypatch.setattr(untrusted, "SECONDS", 0.25)
-    with pytest.raises(CorruptGraphError, match="longer than"):
-        untrusted.read(graph_file)
+    monkeypatch.setattr(untrusted, "SECONDS", 0.1)
+    loop = "import os, signal, sys; sys.stdin.readline(); os.kill(os.getpid(), signal.SIGXCPU)"
+    for late in (loop, "import time; time.sleep(60)"):
+        monkeypatch.setattr(untrusted, "command", lambda late=late: [sys.executable, "-c", late])
+        with pytest.raises(CorruptGraphError, match="longer than"):
+            untrusted.read(graph_file)
 
 
 def test_every_kind_of_value_survives_the_other_process(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class Tally:
         format: its name.
         inputs: how many were tried.
         refused, read: with one clear error; as if it were good.
-        contained: times that the process that reads ``.nir`` died, which the zoo sees as a refusal.
+        contained: crashes and endless loops of the HDF5 library, which end the process that reads ``.nir``; the zoo sees a refusal.
         failures: crashes, hangs and escapes, with how to make them again.
         memory: largest, in bytes.
         seconds: for all.
@@ -79,7 +79,7 @@ class Tally:
         """For results/fuzz.csv."""
         return {
             "format": self.format, "inputs": self.inputs, "refused": self.refused, "read": self.read,
-            "contained_crashes": self.contained, "failures": len(self.failures), "memory_mb": self.memory / 1e6,
+            "contained": self.contained, "failures": len(self.failures), "memory_mb": self.memory / 1e6,
             "seconds": self.seconds,
         }  # fmt: skip
 
@@ -101,7 +101,7 @@ class Worker:
         (self.folder / self.target.file).write_bytes(data)
         process.stdin.write("\n")
         process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], 3 * SECONDS)
+        ready, _, _ = select.select([process.stdout], [], [], 10 * SECONDS)
         line = process.stdout.readline() if ready else ""
         if line:
             answer: dict[str, Any] = json.loads(line)

@@ -7,6 +7,7 @@ For each line on standard input it reads the file in the folder, and answers wit
 from __future__ import annotations
 
 import json
+import math
 import resource
 import signal
 import sys
@@ -34,6 +35,9 @@ def _ring(*_args: Any) -> None:
 
 def judge(target: Target, folder: Path) -> dict[str, Any]:
     """What comes of the file that lies in the folder."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = math.ceil(used.ru_utime + used.ru_stime + SECONDS + 2)  # for loops in C, where no alarm rings
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         target.read(folder)
@@ -49,7 +53,12 @@ def judge(target: Target, folder: Path) -> dict[str, Any]:
         outcome = {"outcome": "crash", "trace": traceback.format_exc()[-3000:]}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    strange = {path.name for path in folder.iterdir()} - {target.file, "config.json", "model.safetensors", "manifest.json"}
+    strange = {path.name for path in folder.iterdir()} - {
+        target.file,
+        "config.json",
+        "model.safetensors",
+        "manifest.json",
+    }
     if strange or (folder.parent / CANARY).exists() or Path(CANARY).exists():
         outcome = {"outcome": "crash", "trace": f"it made files: {strange or CANARY}"}
     return outcome

@@ -138,7 +138,7 @@ def test_backends_find_the_same(model_folder: Path) -> None:
         ("zzz", UnknownModelError, "zoo list"),
         ("", UnknownModelError, "empty"),
         ("spikeyolo-s-coco", UnknownModelError, "no weights of spikeyolo-s-coco are published yet.*import-official"),
-        ("hf-hub:org/repo", UnknownModelError, "Hugging Face Hub"),
+        ("hf-hub:org", InvalidInputError, "organisation/name"),
         ("./nowhere", FileMissingError, "no model folder"),
         ("some/where/else", FileMissingError, "no model folder"),
         ("model.nir", FileMissingError, "no model folder"),
@@ -200,9 +200,9 @@ def test_missing_framework_names_the_extra(model_folder: Path, monkeypatch: pyte
 
 def test_cards_of_models_without_weights() -> None:
     names = zoo.list_models("*-coco")
-    assert names == ["spikeyolo-l-coco", "spikeyolo-m-coco", "spikeyolo-n-coco", "spikeyolo-s-coco"]
+    assert {"spikeyolo-l-coco", "spikeyolo-m-coco", "spikeyolo-n-coco", "spikeyolo-s-coco"} <= set(names)
     assert zoo.list_models("*-coco", available=True) == []
-    assert zoo.list_models(dataset="COCO") == names
+    assert zoo.list_models(dataset="COCO") == [*zoo.list_models("*-coco")]
     assert zoo.list_models("no-such-*") == []
     for name in names:
         assert "zoo " in zoo.info(name).how_to_get
