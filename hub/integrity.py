@@ -54,8 +54,10 @@ def digest(path: Path) -> Entry:
     """sha256 and size of a file.
 
     Raises:
-        FileMissingError: the file cannot be read.
+        FileMissingError: the file cannot be read, or is a folder, a pipe or a device.
     """
+    if not path.is_file():
+        raise FileMissingError(f"cannot read {path}: there is no such file")
     try:
         with path.open("rb") as file:
             return Entry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=file.tell())
@@ -115,11 +117,10 @@ def check_manifest(directory: Path, names: Iterable[str] | None = None) -> Manif
         if name not in manifest.files:
             raise FileMissingError(f"{directory} has no {name}: its manifest does not list one")
         expected = manifest.files[name]
+        size = path.stat().st_size if path.is_file() else expected.size
+        if size != expected.size:
+            raise CorruptFileError(f"{path} is damaged: {size} bytes instead of {expected.size}; get the model again")
         found = digest(path)
-        if found.size != expected.size:
-            raise CorruptFileError(
-                f"{path} is damaged: {found.size} bytes instead of {expected.size}; get the model again"
-            )
         if found.sha256 != expected.sha256:
             raise CorruptFileError(
                 f"{path} is damaged or was changed: its sha256 is {found.sha256[:12]}... instead of "

@@ -60,7 +60,7 @@ class Tally:
         format: its name.
         inputs: how many were tried.
         refused, read: with one clear error; as if it were good.
-        contained: crashes and endless loops of the HDF5 library, which end the process that reads ``.nir``; the zoo sees a refusal.
+        contained: crashes and endless loops of the HDF5 library: the process that reads ``.nir`` ends, the file is refused.
         failures: crashes, hangs and escapes, with how to make them again.
         memory: largest, in bytes.
         seconds: for all.

@@ -60,7 +60,7 @@ def test_card_knows_the_detector(model_folder: Path, deployed: Detector) -> None
     assert card.paper is not None
     assert card.files["model.nir"] == (model_folder / "model.nir").stat().st_size
     text = (model_folder / "README.md").read_text()
-    assert "license: Apache-2.0" in text
+    assert "license: apache-2.0" in text  # as the Hub spells it
     assert f"{card.parameters:,}" in text
 
 
