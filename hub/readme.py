@@ -168,11 +168,14 @@ def _metrics(title: str, metrics: Sequence[Metric]) -> str:
     return _table(title, ["metric", "value", "on", "conditions", "source"], rows)
 
 
+_NAMES = {"module": "the snnTorch definition", "snntorch": "snntorch, rebuilt"}
+
+
 def _equivalence(card: Card) -> str:
     if not card.equivalence:
         return ""
     rows = [
-        [f"{row.backend} {row.version}".strip(), row.dtype, str(row.images), f"{row.spikes:,}", f"{row.mismatches:,}",
+        [f"{_NAMES.get(row.backend, row.backend)} {row.version}".strip(), row.dtype, str(row.images), f"{row.spikes:,}", f"{row.mismatches:,}",
          f"{row.head_error:.1e}" if row.head_error else "0"]
         for row in card.equivalence
     ]  # fmt: skip

@@ -121,7 +121,10 @@ def info(name: NameArgument, json: JsonOption = None) -> None:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {_shown(inner)}" for key, inner in value.items() if inner not in (None, "", 0))
+        given = {
+            key: inner for key, inner in value.items() if inner not in (None, "") and (key, inner) != ("images", 0)
+        }
+        return "\n".join(f"{key}: {_shown(inner)}" for key, inner in given.items())
     if isinstance(value, list):
         separator = "\n" if any(isinstance(inner, dict) for inner in value) else ", "
         return separator.join(_shown(inner).replace("\n", ", ") for inner in value)

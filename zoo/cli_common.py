@@ -24,7 +24,9 @@ JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write machine-readable output; - is standard output.")
 ]
 BackendOption = Annotated[str, typer.Option("--backend", "-b", help="snntorch (the definition), reference, norse, ...")]
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A name of `zoo list`, or a model folder.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="A name of `zoo list`, a model folder, or hf-hub:ORG/REPO@REVISION.")
+]
 DeviceOption = Annotated[str, typer.Option(help="Torch device.")]
 
 
