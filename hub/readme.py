@@ -175,10 +175,16 @@ def _equivalence(card: Card) -> str:
     if not card.equivalence:
         return ""
     rows = [
-        [f"{_NAMES.get(row.backend, row.backend)} {row.version}".strip(), row.dtype, str(row.images), f"{row.spikes:,}", f"{row.mismatches:,}",
-         f"{row.head_error:.1e}" if row.head_error else "0"]
+        [
+            f"{_NAMES.get(row.backend, row.backend)} {row.version}".strip(),
+            row.dtype,
+            str(row.images),
+            f"{row.spikes:,}",
+            f"{row.mismatches:,}",
+            f"{row.head_error:.1e}" if row.head_error else "0",
+        ]
         for row in card.equivalence
-    ]  # fmt: skip
+    ]
     note = (
         f"Against the numpy reference, from rest; rows: {card.equivalence[0].source}. Try it: `zoo verify {card.name}`."
     )
