@@ -122,6 +122,24 @@ def test_tensors_cannot_reach_outside_their_storage(
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    ("pickled", "message"),
+    [
+        (b"\x80\x02}r\xff\xff\xff\x07.", "numbers an object"),  # 134 million objects: 2 GB of room
+        (b"}p100000000\n.", "numbers an object"),
+        (b"\x80\x04\x8d" + b"\xff" * 8 + b".", "hostile.pt"),  # a text of 2^64 - 1 bytes
+        (b"\x80\x04\x8e" + (2**62).to_bytes(8, "little") + b".", "hostile.pt"),
+    ],
+)
+def test_numbers_that_ask_for_memory_are_refused(tmp_path: Path, pickled: bytes, message: str) -> None:
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ZooError, match=message):
+        read_checkpoint(pack(tmp_path / "hostile.pt", pickled))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
+
+
 def test_compressed_parts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="compressed"):
         read_checkpoint(pack(tmp_path / "bomb.pt", pickle.dumps({"a": "x" * 10**6}), compress=True))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -204,6 +205,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     return _state_dict(content, path)
 
 
+def _require_small_memo(data: bytes) -> None:
+    """Refuse a pickle that numbers its objects out of order: Python would make room for as many as the largest number says."""
+    known = 0
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in {"PUT", "BINPUT", "LONG_BINPUT"}:
+            if not isinstance(argument, int) or argument > known:
+                raise CheckpointError(f"it numbers an object {argument} after {known} objects, as no checkpoint does")
+            known = max(known, argument + 1)
+        elif opcode.name == "MEMOIZE":
+            known += 1
+
+
 def _unpickle(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -211,6 +224,7 @@ def _unpickle(path: Path) -> Any:
             if len(roots) != 1:
                 raise CorruptFileError(f"{path} is a zip file, but not one that torch.save made")
             data = _member(archive, f"{roots[0]}/data.pkl", MAX_PICKLE)
+            _require_small_memo(data)
             return _Unpickler(io.BytesIO(data), archive, roots[0]).load()
     except zipfile.BadZipFile:
         raise CorruptFileError(
@@ -220,7 +234,15 @@ def _unpickle(path: Path) -> Any:
         raise CheckpointError(f"{path}: {error}") from None
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
         raise CorruptFileError(f"{path} is damaged: {error}") from None
-    except (RecursionError, MemoryError, OSError, RuntimeError, UnicodeError, NotImplementedError) as error:
+    except (
+        RecursionError,
+        MemoryError,
+        OverflowError,
+        OSError,
+        RuntimeError,
+        UnicodeError,
+        NotImplementedError,
+    ) as error:
         raise CorruptFileError(f"{path} cannot be read: {error}") from None
 
 
