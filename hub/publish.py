@@ -128,7 +128,8 @@ def publish(
     api = client.api()
     files = files_of(folder)
     with explained(f"publishing {repo}", client), quiet_bars():
-        api.create_repo(repo, private=private, exist_ok=True)
+        if not api.repo_exists(repo):
+            api.create_repo(repo, private=private)
         tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo).tags} if tag else {}
         taken = tag in tags and not _holds(api, repo, tags[tag], files)
         if taken:

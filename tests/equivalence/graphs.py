@@ -24,7 +24,7 @@ class Sketch:
 
     Args:
         rng: for random parameters.
-        dyadic: whether random weights are multiples of 1/8, so that sums are exact and ties with thresholds common.
+        dyadic: whether random weights are multiples of 1/8 and time constants 1 or 2: sums are exact, ties with thresholds common.
     """
 
     def __init__(self, rng: np.random.Generator, *, dyadic: bool = False) -> None:
@@ -59,19 +59,26 @@ class Sketch:
             values = np.round(values * 4) / 4
         return np.array(np.broadcast_to(values, shape))
 
+    def time_constants(self, low: float, high: float, shape: Shape) -> Array:
+        """Of a neuron; 1 or 2 where dyadic, so that decays are exact: else rounding, which differs from processor to processor,
+        decides ties with thresholds.
+        """
+        values = self.numbers(low, high, shape)
+        return np.where(values < np.sqrt(low * high), 1.0, 2.0) if self.dyadic else values
+
     def neuron(self, kind: str, shape: Shape) -> nir.NIRNode:
         """A random neuron: gains, leaks, resets and time constants of all sorts."""
-        tau = self.numbers(1.25, 6.0, shape)
+        tau = self.time_constants(1.25, 6.0, shape)
         r = self.numbers(0.75, 2.0, shape)
         v_leak = self.numbers(-0.5, 0.5, shape) if self.rng.random() < 0.4 else full(0, shape)
         threshold = self.numbers(0.25, 1.0, shape)
         reset = self.numbers(-0.5, 0.25, shape) if self.rng.random() < 0.4 else full(0, shape)
-        tau_syn = self.numbers(1.25, 4.0, shape)
+        tau_syn = self.time_constants(1.25, 4.0, shape)
         makers: dict[str, Any] = {
             "LIF": lambda: nir.LIF(tau=tau, r=r, v_leak=v_leak, v_threshold=threshold, v_reset=reset),
             "IF": lambda: nir.IF(r=r, v_threshold=threshold, v_reset=reset),
             "LI": lambda: nir.LI(tau=tau, r=r, v_leak=v_leak),
-            "I": lambda: nir.I(r=r * 0.1),
+            "I": lambda: nir.I(r=r * (0.125 if self.dyadic else 0.1)),
             "CubaLIF": lambda: nir.CubaLIF(
                 tau_syn=tau_syn, tau_mem=tau, r=r, v_leak=v_leak, v_threshold=threshold, v_reset=reset, w_in=r
             ),
