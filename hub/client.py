@@ -78,6 +78,11 @@ def explained(what: str, client: Client) -> Iterator[None]:
     except (errors.HfHubHTTPError, errors.EntryNotFoundError, errors.HFValidationError) as error:
         raise _of_answer(what, client, error) from None
     except (transport, errors.OfflineModeIsEnabled, ConnectionError, TimeoutError) as error:
+        if "xet-write-token" in str(error):
+            raise HubError(
+                f"{what}: {client.endpoint} has no Xet storage, and huggingface_hub was imported before that was known: set "
+                "HF_HUB_DISABLE_XET=1 before Python starts"
+            ) from None
         raise unreachable(what, client, str(error)) from None
     except RuntimeError as error:
         if not isinstance(error.__cause__, errors.HfHubHTTPError):

@@ -24,7 +24,7 @@ class Sketch:
 
     Args:
         rng: for random parameters.
-        dyadic: whether random weights are multiples of 1/8 and time constants 1 or 2: sums are exact, ties with thresholds common.
+        dyadic: whether weights are multiples of 1/8 and time constants 1 or 2: then sums are exact, and ties common.
     """
 
     def __init__(self, rng: np.random.Generator, *, dyadic: bool = False) -> None:

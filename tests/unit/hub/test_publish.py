@@ -256,6 +256,16 @@ def test_pull_and_cache(hub: HubServer, tmp_path: Path, monkeypatch: pytest.Monk
         cli("cache", "--remove", "spikes/model")
 
 
+def test_a_hub_without_xet_is_named(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the client library was imported before it could be told."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
+    with pytest.raises(HubError, match="HF_HUB_DISABLE_XET=1"):
+        cli("publish", "spiking-yolo-digits", "spikes/model")
+    assert set(hub.store.repos["spikes/model"].at("main").files) == {".gitattributes"}
+
+
 def test_cards_of_planned_models_say_what_to_do() -> None:
     planned = [name for name in zoo.list_models() if not zoo.info(name).available]
     assert {"spikeyolo-coco", "ems-yolo-coco", "eas-snn-gen1", "spiking-yolo-voc", "spikingyolox-coco"} <= set(planned)
