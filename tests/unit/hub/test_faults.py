@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub_server.outcomes import CASES, DOC, END, RIGHT, START, Case, Outcome, outcome
+from tests.hub_server.outcomes import CASES, DOC, END, START, Case, Outcome, outcome
+from tests.hub_server.world import RIGHT
 from zoo import errors
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content")  # the client's own, of its HTTP library
