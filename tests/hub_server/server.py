@@ -108,6 +108,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.log.append((self.command, self.path))
         length = int(self.headers.get("Content-Length") or 0)
         self.body = self.rfile.read(length) if length else b""
+        if len(self.body) < length:  # whoever sent it is gone: nothing is done by halves
+            self.close_connection = True
+            return
         self.query = parse_qs(parts.query)
         slow = self.server.faults.take("slow", path)
         if slow is not None:
