@@ -10,7 +10,8 @@ import numpy as np
 from torch import nn
 
 from zoo.errors import ExportError, InvalidInputError
-from zoo.nir_graphs import metadata, shapes
+from zoo.nir_graphs import metadata
+from zoo.nir_graphs.normalise import normalise
 from zoo.nir_graphs.tracing import is_leaf, lower
 from zoo.nir_graphs.values import Builder, Segment, Shape, Value
 
@@ -60,11 +61,11 @@ def export_module(module: nn.Module, input_shape: Shape, *, time_steps: int | No
             segment = builder.scaled(f"{name}.sum", segment, 1.0)
         builder.add(name, nir.Output(np.array(segment.shape)), segment.nodes)
     graph = nir.NIRGraph(builder.nodes, builder.edges, metadata={}, type_check=False)
-    shapes.infer(graph)  # all shapes fit, and every cycle passes through a Delay
     notes: list[dict[str, Any]] = [{"node": name} for name in outputs[: len(values)]]
-    return metadata.put(
-        graph, metadata.GraphInfo(time_steps=builder.time_steps, outputs=notes, neurons=builder.neurons)
-    )
+    info = metadata.GraphInfo(time_steps=builder.time_steps, outputs=notes, neurons=builder.neurons)
+    graph = metadata.put(graph, info)
+    normalise(graph)  # all shapes fit, and every cycle passes through a Delay
+    return graph
 
 
 def export_detector(detector: Detector, image_size: tuple[int, int] | int | None = None) -> nir.NIRGraph:

@@ -2,21 +2,25 @@
 
 The note is JSON text under ``graph.metadata["zoo"]``, a form that survives ``nir.write`` and ``nir.read``. It helps people and
 tools to find their way in a graph. What a graph computes never depends on it, except for ``dt``, which NIR leaves open.
+Other tools may use the same key: what is no JSON object with a ``format`` is theirs, and is left alone.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
 
 import nir
-import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
 
 from zoo.errors import CorruptGraphError
+from zoo.nir_graphs.fields import text
 
 KEY = "zoo"
 FORMAT = 1
+_Positive = Annotated[int, Field(ge=1)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,63 @@ class GraphInfo:
         neurons: per neuron layer of the module, a list over channel segments of lists over levels of node names.
     """
 
-    format: int = FORMAT
-    dt: float = 1.0
-    time_steps: int | None = None
-    image_size: tuple[int, int] | None = None
+    format: Annotated[int, Field(ge=FORMAT, le=FORMAT)] = FORMAT
+    dt: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    time_steps: _Positive | None = None
+    image_size: tuple[_Positive, _Positive] | None = None
     outputs: list[dict[str, Any]] = field(default_factory=list)
     neurons: dict[str, list[list[str]]] = field(default_factory=dict)
-    input_grid: list[float] | None = None
+    input_grid: Annotated[list[_Finite], Field(min_length=3, max_length=3)] | None = None
+
+
+_NOTE = TypeAdapter(GraphInfo)
+
+
+def split(graph: nir.NIRGraph) -> tuple[GraphInfo | None, dict[str, Any]]:
+    """(the zoo's note, or None where there is none; the metadata of others).
+
+    Raises:
+        CorruptGraphError: a note of the zoo's that this version cannot read.
+    """
+    others = dict(graph.metadata or {})
+    fields = _parsed(others.get(KEY))
+    if fields is None:
+        return None, others
+    del others[KEY]
+    version = fields["format"]
+    if isinstance(version, int) and version > FORMAT:
+        raise CorruptGraphError(
+            f"the graph's zoo metadata has the format {version}, this version reads {FORMAT}: upgrade nir-zoo"
+        )
+    try:
+        info = _NOTE.validate_json(json.dumps(fields), strict=True)
+    except (ValidationError, ValueError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ".".join(map(str, first["loc"]))
+        raise CorruptGraphError(f"the graph's zoo metadata cannot be read: {where}: {first['msg']}") from None
+    grid = info.input_grid
+    if grid is not None and (grid[0] != int(grid[0]) or grid[1] > grid[2]):
+        raise CorruptGraphError(
+            f"the graph's zoo metadata cannot be read: input_grid {grid} is no [exponent, low, high]"
+        )
+    return info, others
+
+
+def _parsed(value: Any) -> dict[str, Any] | None:
+    """The note as a dictionary, or None where the value is none of ours."""
+    words = text(value)
+    if words is None:
+        return None
+    try:
+        fields = json.loads(words)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) and "format" in fields else None
 
 
 def has_info(graph: nir.NIRGraph) -> bool:
     """Whether the graph carries the zoo's note, that is, was exported by the zoo."""
-    return KEY in (graph.metadata or {})
+    return _parsed((graph.metadata or {}).get(KEY)) is not None
 
 
 def get(graph: nir.NIRGraph) -> GraphInfo:
@@ -55,22 +104,7 @@ def get(graph: nir.NIRGraph) -> GraphInfo:
     Raises:
         CorruptGraphError: the note is not what this version can read.
     """
-    if not has_info(graph):
-        return GraphInfo()
-    text = graph.metadata[KEY]
-    if isinstance(text, np.ndarray):
-        text = text.item()
-    if isinstance(text, bytes):
-        text = text.decode(errors="replace")
-    try:
-        fields = json.loads(text)
-        info = GraphInfo(**fields)
-        if info.image_size is not None:
-            height, width = info.image_size
-            info = replace(info, image_size=(int(height), int(width)))
-        return replace(info, dt=float(info.dt))
-    except (TypeError, ValueError, KeyError) as error:
-        raise CorruptGraphError(f"the graph's zoo metadata cannot be read: {error}") from error
+    return split(graph)[0] or GraphInfo()
 
 
 def put(graph: nir.NIRGraph, info: GraphInfo) -> nir.NIRGraph:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-
-import nir
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from zoo.errors import InvalidGraphError
 
-Edges = Iterable[tuple[str, str]]
+Sources = Mapping[str, Sequence[str]]
 
 
-def predecessors(graph: nir.NIRGraph) -> dict[str, list[str]]:
+def sources_of(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """For each node the sources of its in-edges, in the order of the edge list: the order in which they are summed.
 
     Raises:
         InvalidGraphError: an edge names a node that does not exist.
     """
-    sources: dict[str, list[str]] = {name: [] for name in graph.nodes}
-    for source, target in graph.edges:
+    sources: dict[str, list[str]] = {name: [] for name in nodes}
+    for source, target in edges:
         for name in (source, target):
-            if name not in graph.nodes:
+            if name not in sources:
                 raise InvalidGraphError(f"the edge {source} -> {target} names the node {name!r}, which does not exist")
         sources[target].append(source)
     return sources
 
 
-def strong_components(sources: dict[str, list[str]]) -> list[list[str]]:
+def strong_components(sources: Sources) -> list[list[str]]:
     """Strongly connected components, each after all those it depends on (Tarjan 1972, iterative)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
@@ -68,28 +65,29 @@ def strong_components(sources: dict[str, list[str]]) -> list[list[str]]:
     return components
 
 
-def evaluation_order(graph: nir.NIRGraph) -> list[str]:
+def within_step(sources: Sources, delays: Collection[str]) -> dict[str, Sequence[str]]:
+    """What each node reads within one step: a Delay reads the step before."""
+    return {name: () if name in delays else before for name, before in sources.items()}
+
+
+def cycles(sources: Sources) -> list[list[str]]:
+    """The strongly connected components that are cycles: several nodes, or one that reads itself."""
+    return [c for c in strong_components(sources) if len(c) > 1 or c[0] in sources[c[0]]]
+
+
+def evaluation_order(sources: Sources, delays: Collection[str]) -> list[str]:
     """Nodes ordered so that within one time step each comes after those it reads; a Delay reads the step before.
 
     Raises:
         InvalidGraphError: a cycle without a Delay; the message names its nodes.
     """
-    sources = predecessors(graph)
-    within_step = {name: [] if isinstance(graph.nodes[name], nir.Delay) else before for name, before in sources.items()}
+    reads = within_step(sources, delays)
     order = []
-    for component in strong_components(within_step):
-        if len(component) > 1 or component[0] in within_step[component[0]]:
+    for component in strong_components(reads):
+        if len(component) > 1 or component[0] in reads[component[0]]:
             raise InvalidGraphError(
                 f"the nodes {', '.join(component)} form a cycle without a Delay, so their values would depend on "
                 "themselves within one step; put a nir.Delay of one dt on the edge that closes the cycle"
             )
         order.append(component[0])
     return order
-
-
-def successors(graph: nir.NIRGraph) -> dict[str, list[str]]:
-    """For each node the targets of its out-edges, in edge order."""
-    targets: dict[str, list[str]] = defaultdict(list)
-    for source, target in graph.edges:
-        targets[source].append(target)
-    return {name: targets[name] for name in graph.nodes}

@@ -49,6 +49,10 @@ class InvalidGraphError(ZooError):
     """A NIR graph breaks the discrete-time contract (shapes, cycles without Delay, missing nodes)."""
 
 
+class GraphWarning(UserWarning):
+    """Something in a NIR graph of others was changed or assumed when it was imported; ``runnable.notes`` has all of it."""
+
+
 class UnsupportedGraphError(ZooError):
     """A backend cannot run a graph faithfully, and therefore refuses it.
 

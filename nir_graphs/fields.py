@@ -1,0 +1,245 @@
+"""The fields of one node, each checked once and brought to one form.
+
+Graphs come from many tools: fields may be torch tensors, big-endian or extended-precision arrays, Python numbers, strings of
+any kind. Whatever arrives leaves here as native, read-only numpy arrays in float32 or float64, or as Python integers; what
+cannot is an :class:`~zoo.errors.InvalidGraphError` that names the node, the field and the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NoReturn, Self
+
+import nir
+import numpy as np
+import numpy.typing as npt
+
+from zoo.errors import InvalidGraphError
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+MAX_STEPS = 2**31 - 1
+"""The longest Delay, in steps."""
+
+
+class Note(str):
+    """One sentence about something that was changed or assumed when a graph was normalised.
+
+    Attributes:
+        kind: what kind of change it is, for example ``feedback`` or ``broadcast``.
+    """
+
+    __slots__ = ("kind",)
+    kind: str
+
+    def __new__(cls, kind: str, sentence: str) -> Self:
+        """A sentence of a kind."""
+        note = super().__new__(cls, sentence)
+        note.kind = kind
+        return note
+
+    def __reduce__(self) -> tuple[type[Note], tuple[str, str]]:
+        return Note, (self.kind, str(self))
+
+
+def distinct(array: Array) -> Array:
+    """The part of an array that broadcasting does not repeat; axes keep their number."""
+    return array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)]
+
+
+def compact(value: Any) -> Array:
+    """The smallest array that broadcasts to ``value``: axes along which nothing changes get length 1, one number is 0-d."""
+    array = distinct(np.asarray(value))
+    for axis in range(array.ndim):
+        first = array.take([0], axis)
+        if array.shape[axis] > 1 and (array == first).all():
+            array = first
+    return array.reshape(()) if array.size == 1 else array
+
+
+def frozen(array: Array) -> Array:
+    """A read-only view of an array."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+class Fields:
+    """Reads the fields of one node.
+
+    Args:
+        name: of the node, for messages.
+        node: NIR node.
+
+    Attributes:
+        notes: what was changed or assumed while reading.
+    """
+
+    def __init__(self, name: str, node: nir.NIRNode) -> None:
+        self.name, self.node = name, node
+        self.notes: list[Note] = []
+
+    def refuse(self, rule: str) -> NoReturn:
+        """Raise InvalidGraphError with the node's name in front."""
+        raise InvalidGraphError(f"the node {self.name!r} ({type(self.node).__name__}) {rule}")
+
+    def note(self, kind: str, text: str) -> None:
+        """Remember a change."""
+        self.notes.append(Note(kind, f"the node {self.name!r} ({type(self.node).__name__}) {text}"))
+
+    def reals(self, field: str, default: float | None = None) -> Array:
+        """A field of finite real numbers as a native array in float32 or float64.
+
+        Raises:
+            InvalidGraphError: missing, not numbers, or not finite.
+        """
+        raw = getattr(self.node, field, None)
+        if raw is None and default is not None:
+            return np.asarray(default)
+        array = self._native(field, raw)
+        if array.dtype.kind in "biu":
+            wide = array.astype(np.float64)
+            if array.dtype.itemsize == 8 and not np.array_equal(wide.astype(array.dtype), array):
+                self.refuse(f"has a {field} of {array.dtype} with numbers that float64 cannot hold")
+            array = wide
+        elif array.dtype.itemsize < 4:
+            array = array.astype(np.float32)
+        elif array.dtype.itemsize > 8:
+            wide = array.astype(np.float64)
+            if not np.array_equal(wide.astype(array.dtype), array):
+                self.note("number type", f"has a {field} of {array.dtype}, which was rounded to float64")
+            array = wide
+        if not np.isfinite(distinct(array)).all():
+            self.refuse(f"has a {field} with NaN or infinity; every number must be finite")
+        return array
+
+    def _native(self, field: str, raw: Any) -> Array:
+        """A field as a numpy array of a native number type."""
+        if raw is None:
+            self.refuse(f"has no {field}")
+        if hasattr(raw, "detach"):  # a torch tensor, possibly on a GPU, with a gradient, or in bfloat16
+            raw = raw.detach().cpu()
+            raw = (raw.float() if str(raw.dtype) == "torch.bfloat16" else raw).numpy()
+        try:
+            array = np.asarray(raw)
+        except (TypeError, ValueError) as error:
+            self.refuse(f"has a {field} that is no array of numbers: {error}")
+        if array.dtype.kind not in "biuf":
+            self.refuse(f"has a {field} of the type {array.dtype}; it must be real numbers")
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+    def element(self, field: str, shape: Shape, *, positive: bool = False, default: float | None = None) -> Array:
+        """A parameter with one number per element of the node, compact: it broadcasts to (B, \\*shape).
+
+        Accepted are one number, and arrays with the axes of ``shape`` whose lengths are those of ``shape`` or 1.
+
+        Raises:
+            InvalidGraphError: another shape, or a number that is not positive where it has to be.
+        """
+        array = self.reals(field, default)
+        if array.size == 1:
+            small = array.reshape(())
+        elif array.ndim != len(shape):
+            self.refuse(
+                f"has a {field} of shape {array.shape}, which is ambiguous for values of shape {shape}; write it as one "
+                f"number, or with {len(shape)} axes of which those of length 1 are repeated"
+            )
+        elif any(n not in {1, m} for n, m in zip(array.shape, shape, strict=True)):
+            self.refuse(f"has a {field} of shape {array.shape}, which does not fit its input of shape {shape}")
+        else:
+            small = compact(array)
+        if positive and not (small > 0).all():
+            self.refuse(f"has a {field} of {float(small.min()):g}; it must be positive")
+        stated = getattr(self.node, field, None)
+        if stated is not None and tuple(array.shape) != shape:
+            self.note("broadcast", f"has a {field} of shape {tuple(array.shape)}, used for all of {shape}")
+        return frozen(small)
+
+    def whole(self, field: str, count: int, *, least: int) -> tuple[int, ...]:
+        """A field of ``count`` whole numbers; one number stands for all of them.
+
+        Raises:
+            InvalidGraphError: another count, a number that is not whole, or one below ``least``.
+        """
+        array = self._native(field, getattr(self.node, field, None)).ravel()
+        if array.size not in {1, count}:
+            self.refuse(f"has a {field} of {array.size} values; it must have {_one_or(count)}")
+        if not np.isfinite(array).all() or (array != np.rint(array)).any():
+            self.refuse(f"has a {field} of {_shown(array)}; it must be whole numbers")
+        values = tuple(int(n) for n in array)
+        if min(values) < least:
+            self.refuse(f"has a {field} of {_shown(array)}; it must be at least {least}")
+        return values * count if len(values) == 1 else values
+
+    def padding(self, reach: list[int], stride: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """Zeros (before, after) each axis of a convolution.
+
+        Text 'same' keeps the size at stride 1, with the odd zero at the end, as torch does.
+        """
+        raw = self.node.padding  # type: ignore[attr-defined]
+        word = text(raw)
+        if word is None:
+            return tuple((n, n) for n in self.whole("padding", len(reach), least=0))
+        if word not in {"same", "valid"}:
+            self.refuse(f"has the padding {word!r}; it must be whole numbers, 'same' or 'valid'")
+        sides = tuple((r // 2, r - r // 2) if word == "same" else (0, 0) for r in reach)
+        if max(stride) > 1 and any(map(any, sides)):
+            self.refuse("has the padding 'same' with a stride above 1, which has no agreed meaning; write the numbers")
+        return sides
+
+    def stated_shape(self, field: str, values: Any, actual: Shape) -> None:
+        """Note a shape that the node states and that is not the one of its input."""
+        if values is None:
+            return
+        try:
+            stated = shape_of(values)
+        except ValueError:
+            stated = None
+        if stated != actual:
+            self.note("stated shape", f"states the {field} {_shown(values)}, but gets {actual}; the latter holds")
+
+
+def text(value: Any) -> str | None:
+    """A string of any kind (bytes, numpy, 0-d array) as ``str``; None for what is no string."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, bytes):
+        return value.decode("utf8", errors="replace")
+    return str(value) if isinstance(value, str) else None
+
+
+def shape_of(values: Any) -> Shape:
+    """A shape as a tuple of positive integers.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    array = np.asarray(values).ravel()
+    if array.dtype.kind not in "iuf" or (
+        array.size and (not np.isfinite(array).all() or (array != np.rint(array)).any())
+    ):
+        raise ValueError(f"{values!r} is no shape")
+    shape = tuple(int(n) for n in array)
+    if any(n < 1 for n in shape):
+        raise ValueError(f"the shape {shape} has an axis without elements")
+    return shape
+
+
+def _one_or(count: int) -> str:
+    return "1" if count == 1 else f"1 or {count}"
+
+
+def _shown(values: Any) -> str:
+    array = np.asarray(values).ravel()
+    return ", ".join(f"{n:g}" if isinstance(n, np.number) else str(n) for n in array[:4]) + (
+        ", ..." if array.size > 4 else ""
+    )
+
+
+def names(values: Iterable[str], most: int = 8) -> str:
+    """Names for a message, at most so many of them."""
+    listed = [repr(value) for value in values]
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
