@@ -14,9 +14,9 @@ from zoo.cards.card import Card, make_card, parse_card
 from zoo.cards.papers import paper_of
 from zoo.config import ModelConfig, read_config
 from zoo.errors import CheckpointError, CorruptFileError, ExportError, FileMissingError, InvalidInputError
-from zoo.files import new_directory
 from zoo.hub.integrity import MANIFEST, check_manifest, read_manifest, write_manifest
 from zoo.hub.readme import render
+from zoo.support.files import new_directory
 
 if TYPE_CHECKING:
     import nir

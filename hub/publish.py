@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from zoo.cards.card import Card, HubPin
 from zoo.config import read_config
 from zoo.errors import HubAccessError, HubConflictError, HubError, InvalidInputError
-from zoo.files import new_directory, write_atomically
 from zoo.hub.bundle import CARD, CONFIG, GRAPH, README, TRAINABLE, WEIGHTS, read_card_of
 from zoo.hub.client import Client, explained, from_environment, quiet_bars
 from zoo.hub.integrity import MANIFEST, check_manifest, digest, write_manifest
 from zoo.hub.readme import render, write_eval_results
 from zoo.hub.reference import check_repo, check_revision
+from zoo.support.files import new_directory, write_atomically
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -16,7 +16,7 @@ from zoo.nir_graphs.tracing import is_leaf, lower
 from zoo.nir_graphs.values import Builder, Segment, Shape, Value
 
 if TYPE_CHECKING:
-    from zoo.detectors.base import Detector
+    from zoo.detectors.detector import Detector
 
 
 class _Single(nn.Module):

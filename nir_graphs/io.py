@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zoo.errors import CorruptGraphError, FileMissingError, InvalidGraphError
-from zoo.files import replace_atomically
+from zoo.support.files import replace_atomically
 
 MAX_BYTES = 4 * 2**30  # of stored values, once decompressed
 MIN_BYTES = 256 * 2**20  # that even a tiny file may unpack to

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from zoo.detectors.base import Detector
+    from zoo.detectors.detector import Detector
 
 
 def lively_detector(

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
         verify,
     )
     from zoo.cards import Card
-    from zoo.detectors.base import Detector
+    from zoo.detectors.detector import Detector
+    from zoo.equivalence.report import Report
     from zoo.nir_graphs.certificate import Certificate, InputGrid
-    from zoo.report import Report
-    from zoo.results import Result
+    from zoo.result import Result
 
     __version__: str
 
@@ -62,10 +62,10 @@ __all__ = [
 _HOMES = {
     "Card": "zoo.cards",
     "Certificate": "zoo.nir_graphs.certificate",
-    "Detector": "zoo.detectors.base",
+    "Detector": "zoo.detectors.detector",
     "InputGrid": "zoo.nir_graphs.certificate",
-    "Report": "zoo.report",
-    "Result": "zoo.results",
+    "Report": "zoo.equivalence.report",
+    "Result": "zoo.result",
     "certify": "zoo.api",
     "create": "zoo.api",
     "export": "zoo.api",

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from zoo.adapters.base import Runnable
     from zoo.config import ModelConfig
     from zoo.data.images import ImageSource
-    from zoo.detectors.base import Detector, DetectorBase, GraphDetector
+    from zoo.detectors.base import DetectorBase
+    from zoo.detectors.detector import Detector
+    from zoo.detectors.graph import GraphDetector
+    from zoo.equivalence.report import Report
     from zoo.nir_graphs.certificate import Certificate, InputGrid
-    from zoo.report import Report
 
     DType = str | torch.dtype
     ImageSize = tuple[int, int] | int
@@ -116,7 +118,7 @@ def _before_deployment(config: ModelConfig) -> ModelConfig:
 
 def _load_graph(source: Source, backend: str, *, device: str, dtype: DType | None) -> GraphDetector:
     from zoo.adapters.base import get_backend
-    from zoo.detectors.base import GraphDetector
+    from zoo.detectors.graph import GraphDetector
     from zoo.hub import bundle
 
     builder = get_backend(backend)
@@ -266,7 +268,7 @@ def import_official(
         FileMissingError: no such file.
         CheckpointError: keys, shapes or types do not fit, or the file holds code where data should be.
     """
-    from zoo.importers import import_official as convert
+    from zoo.importers.official import import_official as convert
 
     return convert(arch, checkpoint, num_classes=num_classes, time_steps=time_steps, levels=levels, **variant)
 
@@ -291,7 +293,8 @@ def verify(
         time_steps: T, if other than the detector's own.
         dtype: of the backends. A graph that is certified for it must give the same bits everywhere; else ``float64`` is judged
             (every spike identical and heads within 1e-9) and ``float32`` reported.
-        record: keep every trace in ``report.traces``, by default of 4 images per group; ``zoo.recording`` writes them as files.
+        record: keep every trace in ``report.traces``, by default of 4 images per group; they can be written as files with
+            :mod:`zoo.equivalence.recording`.
 
     Raises:
         UnknownModelError, FileMissingError, CorruptFileError, CheckpointError: see :func:`load`.
@@ -299,7 +302,7 @@ def verify(
         UnsupportedGraphError: a backend cannot run it exactly.
         InvalidInputError: images or arguments do not fit.
     """
-    from zoo.verification import verify_detector
+    from zoo.equivalence.verification import verify_detector
 
     detector: Any = name_path_or_detector
     if isinstance(detector, str | Path):
@@ -400,7 +403,7 @@ def quantize(
     per: str = "layer",
     calibration: torch.Tensor | None = None,
 ) -> Detector:
-    """Round a detector to power-of-two grids, so that it can be certified; see :func:`zoo.quantization.quantize`.
+    """Round a detector to power-of-two grids, so that it can be certified; see :func:`zoo.compression.quantization.quantize`.
 
     Args:
         name_or_detector: a name or model folder that holds trainable weights, or a snnTorch detector.
@@ -412,7 +415,7 @@ def quantize(
         UnknownModelError, FileMissingError, CorruptFileError, CheckpointError: see :func:`load`.
         InvalidInputError: settings out of bounds, or a detector that cannot be quantised.
     """
-    from zoo.quantization import quantize as run
+    from zoo.compression.quantization import quantize as run
 
     detector: Any = name_or_detector
     if isinstance(detector, str | Path):

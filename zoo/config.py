@@ -99,7 +99,7 @@ class DecodeSpec(_Strict):
 
 
 class Quantization(_Strict):
-    """How the weights were rounded; see :mod:`zoo.quantization`. Pictures are then whole multiples of 1/256.
+    """How the weights were rounded; see :mod:`zoo.compression.quantization`. Pictures are then whole multiples of 1/256.
 
     Attributes:
         bits: of a weight, its sign included.

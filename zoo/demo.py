@@ -22,12 +22,13 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
-from zoo.files import write_atomically
+from zoo.support.files import write_atomically
 
 if TYPE_CHECKING:
-    from zoo.detectors.base import Detector, GraphDetector
-    from zoo.report import Report
-    from zoo.results import Result
+    from zoo.detectors.detector import Detector
+    from zoo.detectors.graph import GraphDetector
+    from zoo.equivalence.report import Report
+    from zoo.result import Result
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -107,7 +108,7 @@ def _one(detector: Detector | GraphDetector, canvas: Pixels) -> Result:
 def _rebuild(detector: Detector, out: Path, name: str, console: Console) -> GraphDetector:
     """Write the .nir file and let Norse rebuild the network from it."""
     from zoo.adapters.base import get_backend
-    from zoo.detectors.base import GraphDetector
+    from zoo.detectors.graph import GraphDetector
     from zoo.nir_graphs import io
 
     path = detector.export(out / f"{name_of(name)}.nir")
@@ -160,9 +161,9 @@ def alike(one: Result, other: Result) -> bool:
 
 def _prove(detector: Detector, out: Path, name: str, console: Console) -> bool:
     """Compare spike by spike, and write the reports."""
+    from zoo.equivalence.probes import default_images
+    from zoo.equivalence.verification import verify_in_each
     from zoo.nir_graphs import io
-    from zoo.probes import default_images
-    from zoo.verification import verify_in_each
 
     console.print("4. every spike of every neuron node, compared with the numpy reference:")
     reports: list[Report] = []
@@ -232,7 +233,7 @@ def contact_sheet(pictures: Sequence[Pixels], columns: int) -> Pixels:
 
 def save_picture(picture: Pixels, path: Path) -> None:
     """Write (H, W, 3) pixels as PNG, whole or not at all."""
-    from zoo.files import replace_atomically
+    from zoo.support.files import replace_atomically
 
     with replace_atomically(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")

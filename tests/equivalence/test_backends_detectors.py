@@ -13,11 +13,11 @@ from tests.conftest import lively_detector
 from zoo.adapters.base import get_backend
 from zoo.adapters.executor import TorchRunnable
 from zoo.adapters.units import Loop, SoftResetUnit
-from zoo.detectors.base import Detector
+from zoo.detectors.detector import Detector
+from zoo.equivalence.runners import ModuleRunner
 from zoo.errors import UnsupportedGraphError
 from zoo.nir_graphs import reference
 from zoo.nir_graphs.reference import Trace
-from zoo.runners import ModuleRunner
 
 
 @dataclass

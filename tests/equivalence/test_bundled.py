@@ -11,15 +11,15 @@ import pytest
 import torch
 
 import zoo
-from zoo.benchmarks import read_rows
 from zoo.cards import CARDS
 from zoo.data.digits import DigitsDetection
+from zoo.equivalence.probes import default_images
+from zoo.equivalence.verification import verify_in_each
 from zoo.evaluation import evaluate
+from zoo.heads.boxes import pairwise_iou
 from zoo.hub.integrity import check_manifest
+from zoo.measuring.ledger import read_rows
 from zoo.nir_graphs import io
-from zoo.probes import default_images
-from zoo.training.boxes import pairwise_iou
-from zoo.verification import verify_in_each
 
 LEAST = {"spikeyolo-digits": (0.97, 0.83), "ems-yolo-digits": (0.90, 0.65)}
 """mAP50 and mAP50-95 on 500 held-out canvases, of the models that are certified for float32."""
@@ -179,7 +179,7 @@ def test_the_trainable_form_has_float_weights_and_finds_digits(name: str) -> Non
 
 def test_quantising_the_trainable_form_again_gives_the_very_same_weights() -> None:
     """As `zoo quantize spikeyolo-digits` made them: calibrated on 32 training pictures."""
-    from zoo.quantized_bundle import calibration_pictures
+    from zoo.compression.quantized_bundle import calibration_pictures
 
     trainable: Any = zoo.load("spikeyolo-digits", trainable=True)
     again = zoo.quantize(trainable, calibration=calibration_pictures("digits", trainable, 32, 0))

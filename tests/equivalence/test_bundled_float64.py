@@ -11,15 +11,15 @@ import pytest
 import torch
 
 import zoo
-from zoo.benchmarks import read_rows
 from zoo.cards import CARDS
 from zoo.data import open_dataset
 from zoo.data.digit_events import DigitEvents
+from zoo.equivalence.probes import default_images
+from zoo.equivalence.verification import verify_in_each
 from zoo.evaluation import evaluate
 from zoo.hub.integrity import check_manifest
+from zoo.measuring.ledger import read_rows
 from zoo.nir_graphs import io
-from zoo.probes import default_images
-from zoo.verification import verify_in_each
 
 LEAST = {"eas-snn-digits-events": 0.80, "spikingyolox-digits": 0.90}
 """mAP50 on 500 held-out clips or canvases."""

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.conformance import document
-from zoo.conformance.cases import all_cases
-from zoo.conformance.judging import CRASHES, EXACT, HANGS, REFUSES, WRONG, Verdict, compare, judge
-from zoo.conformance.reasons import REASONS
-from zoo.conformance.subjects import Subject, all_subjects
-from zoo.conformance.suite import Examiner, Result, examine
+from zoo.equivalence.conformance import document
+from zoo.equivalence.conformance.cases import all_cases
+from zoo.equivalence.conformance.judging import CRASHES, EXACT, HANGS, REFUSES, WRONG, Verdict, compare, judge
+from zoo.equivalence.conformance.reasons import REASONS
+from zoo.equivalence.conformance.subjects import Subject, all_subjects
+from zoo.equivalence.conformance.suite import Examiner, Result, examine
 from zoo.errors import InvalidInputError
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ import sys
 
 from tests.fuzz.run import fuzz
 from tests.fuzz.targets import TARGETS
-from zoo import benchmarks
-from zoo.progress import progress_bar
+from zoo.measuring import ledger
+from zoo.support.progress import progress_bar
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         sys.stdout.flush()
         failed = failed or bool(tally.failures)
         if given.record_results:
-            benchmarks.append_row("fuzz", {**tally.row(), "seed": given.seed})
+            ledger.append_row("fuzz", {**tally.row(), "seed": given.seed})
     sys.exit(1 if failed else 0)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.fuzz.run import MEMORY_LIMIT, Worker, fuzz
 from tests.fuzz.targets import TARGETS
-from zoo.benchmarks import read_rows
+from zoo.measuring.ledger import read_rows
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -10,10 +10,10 @@ import torch
 from golden import Golden, close, output_sums
 from torch import Tensor
 
+from zoo.detectors.eas_snn.importer import our_name
+from zoo.detectors.eas_snn.sampler import AdaptiveSampler
 from zoo.errors import CheckpointError, ExportError, InvalidInputError
-from zoo.importers import import_official
-from zoo.importers.eas_snn import our_name
-from zoo.layers.event_sampler import AdaptiveSampler
+from zoo.importers.official import import_official
 from zoo.layers.neurons import PLIF
 
 CASES = ["eas_s_fullspikev2_64x96", "eas_s_fullspikev2_plifw_64x96"]

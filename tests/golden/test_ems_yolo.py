@@ -7,11 +7,11 @@ import pytest
 import torch
 from golden import Golden, close, output_sums
 
-from zoo.detectors.base import Detector
+from zoo.detectors.detector import Detector
+from zoo.detectors.ems_yolo.importer import layers
+from zoo.detectors.ems_yolo.official import LeakySiLU
 from zoo.errors import CheckpointError, ExportError, InvalidInputError, UnknownModelError
-from zoo.importers import import_official
-from zoo.importers.ems_yolo import layers
-from zoo.layers.ems_official import LeakySiLU
+from zoo.importers.official import import_official
 from zoo.layers.neurons import LIF
 
 CASES = {

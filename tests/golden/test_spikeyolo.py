@@ -10,9 +10,9 @@ import pytest
 import torch
 from golden import Golden, close
 
-from zoo.detectors.base import Detector
-from zoo.importers import import_official
-from zoo.importers.spikeyolo import module_names
+from zoo.detectors.detector import Detector
+from zoo.detectors.spikeyolo.importer import module_names
+from zoo.importers.official import import_official
 from zoo.layers.neurons import ILIF
 
 CASES = {

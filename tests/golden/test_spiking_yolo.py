@@ -8,10 +8,10 @@ import torch
 from golden import Golden, close
 from torch import Tensor
 
-from zoo.conversion import convert, stream
+from zoo.compression.conversion import convert, stream
+from zoo.detectors.spiking_yolo.importer import module_names
 from zoo.errors import CheckpointError, InvalidInputError
-from zoo.importers import import_official
-from zoo.importers.spiking_yolo import module_names
+from zoo.importers.official import import_official
 from zoo.layers.rate_neurons import SignedIF
 
 ANNS = {"kim_tiny_conv_S128": "tiny-conv", "kim_tiny_orig_S128": "tiny"}

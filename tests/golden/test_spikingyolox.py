@@ -11,12 +11,12 @@ from golden import Golden, close, output_sums
 from torch import nn
 
 import zoo
-from zoo.detectors.base import Detector
-from zoo.detectors.spikingyolox import SpikingYOLOX
+from zoo.detectors.detector import Detector
+from zoo.detectors.spikingyolox.blocks import FFCBlock
+from zoo.detectors.spikingyolox.importer import block_name, our_name
+from zoo.detectors.spikingyolox.model import SpikingYOLOX
 from zoo.errors import CheckpointError, ConfigError, ExportError
-from zoo.importers import import_official
-from zoo.importers.spikingyolox import block_name, our_name
-from zoo.layers.fourier import FFCBlock
+from zoo.importers.official import import_official
 from zoo.layers.rate_neurons import SignedIF
 
 CASES = {"syx_s_S128": "s", "syx_nano_S128": "nano"}

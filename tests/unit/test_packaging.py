@@ -25,6 +25,6 @@ def test_the_wheel_ships_only_zoo(tmp_path: Path) -> None:
         "zoo/hub/bundle.py",
         "zoo/nir_graphs/certificate.py",
         "zoo/cards/ems-yolo-digits/model.nir",
-        "zoo/conformance/nir_paper/lif_norse.nir",
+        "zoo/equivalence/conformance/nir_paper/lif_norse.nir",
     ):
         assert needed in names

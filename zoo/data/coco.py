@@ -14,7 +14,7 @@ from PIL import Image
 from zoo.data.images import load_image
 from zoo.data.sample import AnySample, DetectionDataset, Sample, picture_of
 from zoo.errors import DataError, InvalidInputError
-from zoo.files import new_directory
+from zoo.support.files import new_directory
 
 
 class CocoDetection:

@@ -24,8 +24,8 @@ from zoo.data.event_camera import EventCamera
 from zoo.data.events import Events, EventSample, micro_slices
 from zoo.data.textures import TEST_TEXTURES, TRAIN_TEXTURES
 from zoo.errors import DataError
-from zoo.files import new_directory
-from zoo.progress import progress_bar
+from zoo.support.files import new_directory
+from zoo.support.progress import progress_bar
 
 Array = npt.NDArray[np.float32]
 _SPLIT_CODE = {"train": 3, "test": 4}

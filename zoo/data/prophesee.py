@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from zoo.data.events import Events, check_events, empty_events
 from zoo.errors import CorruptFileError, FileMissingError, InvalidInputError
-from zoo.files import replace_atomically, write_atomically
+from zoo.support.files import replace_atomically, write_atomically
 
 WRAP = 2**32
 CD_EVENTS = (0, 12)

@@ -1,33 +1,29 @@
 """What every detector can do, whichever framework runs it: take images, return raw head maps, decode, predict.
 
-:class:`Detector` is the snnTorch form (an ordinary ``nn.Module``). :class:`GraphDetector` runs an exported NIR graph on any
-backend. Both share everything before and after the graph: repeating the image over T, the mean over T, decoding and
-non-maximum suppression.
+:class:`zoo.detectors.detector.Detector` is the snnTorch form (an ordinary ``nn.Module``), and
+:class:`zoo.detectors.graph.GraphDetector` runs an exported NIR graph on any backend. Both share everything before and after the
+graph: repeating the image over T, the mean over T, decoding and non-maximum suppression.
 """
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.config import ModelConfig
 from zoo.errors import InvalidInputError
-from zoo.layers.neurons import FoldedNeuron
 
 if TYPE_CHECKING:
-    import nir
-
     from zoo.config import EventSpec
     from zoo.data.events import Events
     from zoo.data.images import ImageSource, Placement
     from zoo.data.prophesee import DatFile
-    from zoo.results import Result
+    from zoo.result import Result
 
 
 def folded_input(images: Tensor, config: ModelConfig) -> Tensor:
@@ -108,7 +104,9 @@ class DetectorBase:
 
     def decode(self, raw: Sequence[Tensor]) -> Tensor:
         """Raw head maps, finest first -> (B, 4 + classes, A): cx, cy, w, h in input pixels, then class scores in 0..1."""
-        from zoo.detectors.decoding import decode_anchors, decode_dfl, decode_yolox
+        from zoo.heads.anchors import decode_anchors
+        from zoo.heads.dfl import decode_dfl
+        from zoo.heads.yolox import decode_yolox
 
         spec = self.config.decode
         if spec.kind == "yolox":
@@ -253,8 +251,8 @@ class DetectorBase:
         time_us: int | None = None,
     ) -> Result:
         """Detections in a batch of one."""
-        from zoo.detectors.decoding import non_max_suppression
-        from zoo.results import Result
+        from zoo.heads.nms import non_max_suppression
+        from zoo.result import Result
 
         conf, iou, max_det = limits
         with torch.inference_mode():
@@ -276,164 +274,3 @@ class DetectorBase:
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Images (B, C, H, W) in [0, 1] or frames (T, B, C, H, W) -> raw head maps averaged over T, finest first."""
         raise NotImplementedError
-
-
-class Detector(DetectorBase, nn.Module):
-    """A detector in snnTorch: ordinary, trainable, exportable.
-
-    Args:
-        network: (T*B, C, H, W) -> list of raw head maps (T*B, channels, H/s, W/s), finest first.
-        config: describes the network.
-        encoder: of event detectors: micro-slices (Tm, B, 2, H, W), oldest first, -> frames (Ts, B, 2, H, W).
-    """
-
-    __call__ = nn.Module.__call__
-
-    def __init__(self, network: nn.Module, config: ModelConfig, encoder: nn.Module | None = None) -> None:
-        super().__init__()
-        self.network = network
-        self.encoder = encoder
-        self.config = config
-        self.card = None
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the weights."""
-        return next(self.network.parameters()).dtype
-
-    @property
-    def is_fused(self) -> bool:
-        """Whether batch norms are folded into the convolutions (the deployed form)."""
-        return self.config.fused
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Images (B, C, H, W) in [0, 1] or frames (T, B, C, H, W) -> raw head maps (B, channels, H/s, W/s).
-
-        Event detectors take micro-slices (Tm, B, 2, H, W), oldest first. The maps are averaged over T, finest scale first. A
-        converted network runs in memory that does not grow with T.
-        """
-        if getattr(self.network, "spiking", False) and images.dim() == 4 and not self.training:
-            from zoo.conversion import stream
-
-            ((_, averaged),) = stream(self, images, quiet=True)
-            return averaged
-        device = next(self.network.parameters()).device
-        maps = self.network(self.frames(images).to(device, self.dtype))
-        if getattr(self.network, "averages_time", False):
-            return list(maps)
-        return [raw.unflatten(0, (self.time_steps, -1)).mean(0) for raw in maps]
-
-    def fuse(self, *, merge: bool = False, dtype: torch.dtype = torch.float32) -> Detector:
-        """The deployed form: batch norms folded in float64, constants rounded once to ``dtype``.
-
-        Args:
-            merge: also merge each re-parameterised convolution into one dense 3x3: more weights, but then every synapse
-                sees spikes only, which certificates and neuromorphic chips need.
-            dtype: of the result. float32 is what is published; float64 serves comparisons with other float64 code.
-
-        Returns:
-            A new detector in eval mode; this one is unchanged.
-
-        Raises:
-            InvalidInputError: already fused.
-        """
-        if self.is_fused:
-            raise InvalidInputError("this detector is fused already; fuse the trainable form instead")
-        fused = copy.deepcopy(self).cpu().eval()
-        for module in list(fused.network.modules()):
-            fold: Any = getattr(module, "fuse_", None)
-            if fold is not None:
-                fold(merge=merge)
-        for module in fused.network.modules():
-            if isinstance(module, FoldedNeuron):
-                module.freeze(dtype)
-        fused.config = self.config.model_copy(update={"fused": True, "merged": merge})
-        return fused.to(dtype).eval().requires_grad_(False)
-
-    def to_nir(self, image_size: tuple[int, int] | int | None = None) -> nir.NIRGraph:
-        """Export the deployed form to standard NIR.
-
-        Args:
-            image_size: (height, width) in pixels, or one number for both; by default the detector's own.
-
-        Raises:
-            ExportError: a module has no exact lowering; the message names it.
-        """
-        from zoo.nir_graphs.export import export_detector
-
-        return export_detector(self, image_size)
-
-    def export(
-        self, path: str | Path, *, image_size: tuple[int, int] | int | None = None, single_output: bool = False
-    ) -> Path:
-        """Write the deployed form as a standard ``.nir`` file; see :func:`zoo.export`."""
-        from zoo.api import export
-
-        return export(self, path, image_size=image_size, single_output=single_output)
-
-
-class RunnableGraph(Protocol):
-    """What :class:`GraphDetector` needs of a runnable graph."""
-
-    graph: nir.NIRGraph
-    dtype: torch.dtype
-
-    def __call__(self, x: Tensor) -> dict[str, Tensor]:
-        """Input (T, B, ...) -> outputs (T, B, ...) by node name."""
-        ...
-
-
-class GraphDetector(DetectorBase):
-    """A detector rebuilt from a NIR graph alone, on any backend.
-
-    Args:
-        runnable: a backend's runnable form of the graph.
-        config: describes input, classes and decoding.
-        encoder: of event detectors, in front of the graph.
-    """
-
-    def __init__(self, runnable: RunnableGraph, config: ModelConfig, encoder: nn.Module | None = None) -> None:
-        from zoo.nir_graphs import metadata
-
-        self.runnable = runnable
-        self.encoder = encoder
-        self.config = config
-        self.card = None
-        self.info = metadata.get(runnable.graph)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type in which the graph runs."""
-        return self.runnable.dtype
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels for which the graph was exported."""
-        return self.info.image_size or self.config.input.image_size
-
-    def __call__(self, images: Tensor) -> list[Tensor]:
-        """Images (B, C, H, W) in [0, 1] or frames (T, B, C, H, W) -> raw head maps averaged over T, finest first.
-
-        Event detectors take micro-slices (Tm, B, 2, H, W), oldest first.
-
-        Raises:
-            InvalidInputError: another image size than the graph was exported for.
-        """
-        folded = self.frames(images)
-        if tuple(folded.shape[-2:]) != tuple(self.image_size):
-            raise InvalidInputError(
-                f"this graph was exported for images of {self.image_size[0]}x{self.image_size[1]} pixels, got "
-                f"{folded.shape[-2]}x{folded.shape[-1]}; export it again with image_size=..."
-            )
-        outputs = self.runnable(folded.unflatten(0, (self.time_steps, -1)).to(self.dtype))
-        return [raw.mean(0) for raw in self._scales(outputs)]
-
-    def _scales(self, outputs: dict[str, Tensor]) -> list[Tensor]:
-        """Head maps, finest first, cut out of the common Output node where they share one."""
-        scales = []
-        for place in self.info.outputs:
-            scale = outputs[place["node"]]
-            if "top" in place:
-                scale = scale[..., place["top"] : place["top"] + place["height"], : place["width"]]
-            scales.append(scale)
-        return scales

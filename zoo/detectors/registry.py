@@ -10,8 +10,12 @@ from typing import Any
 from torch import nn
 
 from zoo.config import DecodeSpec, InputSpec, ModelConfig, make_config
-from zoo.detectors import eas_snn, ems_yolo, spikeyolo, spiking_yolo, spikingyolox
-from zoo.detectors.base import Detector
+from zoo.detectors.detector import Detector
+from zoo.detectors.eas_snn import model as eas_snn
+from zoo.detectors.ems_yolo import model as ems_yolo
+from zoo.detectors.spikeyolo import model as spikeyolo
+from zoo.detectors.spiking_yolo import model as spiking_yolo
+from zoo.detectors.spikingyolox import model as spikingyolox
 from zoo.errors import ConfigError, InvalidInputError, UnknownModelError
 
 
@@ -255,7 +259,7 @@ def from_config(config: ModelConfig) -> Detector:
         return detector
     detector = detector.fuse(merge=config.merged)
     if config.quantization is not None:
-        from zoo.quantization import allow_thresholds_per_channel
+        from zoo.compression.quantization import allow_thresholds_per_channel
 
         allow_thresholds_per_channel(detector)
         detector.config = config

@@ -16,10 +16,11 @@ from zoo.data.coco import coco_annotations
 from zoo.data.events import EventSample
 from zoo.data.images import Placement
 from zoo.data.sample import AnySample, DetectionDataset, Sample, prepare_sample, stack_inputs
-from zoo.detectors.base import Detector, DetectorBase
-from zoo.detectors.decoding import non_max_suppression
+from zoo.detectors.base import DetectorBase
+from zoo.detectors.detector import Detector
 from zoo.errors import DataError, InvalidInputError, MissingFrameworkError
-from zoo.progress import Progress
+from zoo.heads.nms import non_max_suppression
+from zoo.support.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,12 @@ def evaluate_over_time(
     """Measure a converted detector after several numbers of steps, in one pass. Conventions as :func:`evaluate`.
 
     Args:
-        detector: converted by :mod:`zoo.conversion`.
+        detector: converted by :mod:`zoo.compression.conversion`.
         dataset: pictures with objects.
         readouts: after how many steps.
         batch_size, conf, iou, max_det, progress: as in :func:`evaluate`.
     """
-    from zoo.conversion import stream
+    from zoo.compression.conversion import stream
 
     samples: list[AnySample] = []
     rows: dict[int, list[dict[str, Any]]] = {steps: [] for steps in readouts}

@@ -1,1 +1,1 @@
-"""Layers that the detectors share: spiking neurons, convolutions, blocks, pooling and heads."""
+"""Layers that several families of detectors share: spiking neurons, surrogate gradients, convolutions and pooling."""

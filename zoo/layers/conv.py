@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 NormFactory = Callable[[int], nn.BatchNorm2d]
+NeuronFactory = Callable[[], nn.Module]
+Activation = Callable[[], nn.Module]
+ConvFactory = Callable[..., nn.Module]
 
 BN_EPS = 1e-3  # every batch norm of SpikeYOLO; not stored in checkpoints
 BN_MOMENTUM = 0.03
@@ -158,97 +160,64 @@ class Layer(nn.Module):
         self.conv = self.conv.fuse(merge=merge)  # type: ignore[operator]
 
 
-class BNAndPad(nn.Module):
-    """Batch norm, then a border one pixel wide of what the norm makes of zero: (N, C, H, W) -> (N, C, H+2, W+2).
+class ConvAct(Layer):
+    """Convolution, batch norm, activation: (N, I, H, W) -> (N, O, H', W')."""
 
-    The border uses the running statistics, detached, in training too. It equals padding the *input* with zeros, which is
-    what makes the re-parameterised convolutions foldable; zero padding after the norm is wrong at the borders.
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        padding: int | None = None,
+        groups: int = 1,
+        act: Activation,
+    ) -> None:
+        conv = ConvBN(in_channels, out_channels, kernel_size, stride, padding=padding, groups=groups)
+        super().__init__(conv, act())
+
+
+class SpikeConv(nn.Module):
+    """Neuron, convolution, batch norm: (N, I, H, W) -> (N, O, H/stride, W/stride).
+
+    Args:
+        in_channels, out_channels, kernel_size, stride: of the convolution.
+        neuron: makes the neuron.
+        conv_bias: the convolution has a bias of its own besides the norm's, as SpikeYOLO's down-sampling layers have.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        neuron: NeuronFactory,
+        conv_bias: bool = False,
+    ) -> None:
         super().__init__()
-        self.bn = batch_norm(channels)
+        self.neuron = neuron()
+        self.conv: nn.Module = ConvBN(in_channels, out_channels, kernel_size, stride, bias=conv_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H+2, W+2)."""
-        _, border = affine_of(self.bn)
-        border = border.to(x.dtype)[None, :, None, None]
-        normed = self.bn(x)
-        mask = F.pad(torch.ones_like(normed[:1, :1]), (1, 1, 1, 1))
-        return torch.where(mask > 0, F.pad(normed, (1, 1, 1, 1)), border)
+        """(N, I, H, W) -> (N, O, H', W')."""
+        return self.conv(self.neuron(x))
+
+    def fuse_(self, *, merge: bool) -> None:
+        """Fold the batch norm, in place."""
+        self.conv = self.conv.fuse(merge=merge)  # type: ignore[operator]
 
 
-def _compose_depthwise(depthwise: Tensor, pointwise: Tensor) -> Tensor:
-    """Weight (O, I, 3, 3) of a depthwise (I, 1, 3, 3) followed by a pointwise (O, I, 1, 1) convolution."""
-    return pointwise * depthwise[:, 0][None]
+class SpikeConvNoBN(nn.Module):
+    """Neuron, then a 1x1 convolution with bias: the last layer of a head branch. (N, I, H, W) -> (N, O, H, W)."""
 
-
-class RepConv(nn.Module):
-    """Re-parameterisable convolution: 1x1, batch norm with padding, depthwise 3x3, 1x1, batch norm; all linear.
-
-    (N, I, H, W) -> (N, O, H, W). At inference it can be one dense 3x3 convolution. Source: SpikeYOLO, ECCV 2024, section 3.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, neuron: NeuronFactory) -> None:
         super().__init__()
-        self.expand = nn.Conv2d(in_channels, in_channels, 1, bias=False)
-        self.pad = BNAndPad(in_channels)
-        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, groups=in_channels, bias=False)
-        self.project = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.bn = batch_norm(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, I, H, W) -> (N, O, H, W)."""
-        return self.bn(self.project(self.depthwise(self.pad(self.expand(x)))))
-
-    def fuse(self, *trailing: nn.BatchNorm2d, merge: bool = False) -> nn.Module:
-        """The same function as plain convolutions (float64).
-
-        Args:
-            trailing: further batch norms that follow this module, folded into it.
-            merge: one dense 3x3 convolution instead of three sparse ones.
-        """
-        first, first_bias = fold(self.expand, self.pad.bn)
-        depthwise = self.depthwise.weight.detach().double()
-        last, last_bias = fold(self.project, self.bn, *trailing)
-        if not merge:
-            zeros = torch.zeros(depthwise.shape[0], dtype=torch.float64)
-            return nn.Sequential(
-                plain_conv(first, first_bias, padding=1),
-                plain_conv(depthwise, zeros, groups=depthwise.shape[0]),
-                plain_conv(last, last_bias),
-            )
-        spatial = _compose_depthwise(depthwise, last)
-        weight = torch.einsum("omhw,mi->oihw", spatial, first[:, :, 0, 0])
-        return plain_conv(weight, last_bias + spatial.sum((2, 3)) @ first_bias, padding=1)
-
-
-class SepRepConv(nn.Module):
-    """The re-parameterisable projection of a separable convolution: batch norm with padding, 1x1, depthwise 3x3.
-
-    (N, I, H, W) -> (N, O, H, W). Source: SpikeYOLO, ECCV 2024, section 3.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.pad = BNAndPad(in_channels)
-        self.project = nn.Conv2d(in_channels, out_channels, 1, bias=False)
-        self.depthwise = nn.Conv2d(out_channels, out_channels, 3, groups=out_channels, bias=False)
+        self.neuron = neuron()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, I, H, W) -> (N, O, H, W)."""
-        return self.depthwise(self.project(self.pad(x)))
-
-    def fuse(self, *trailing: nn.BatchNorm2d, merge: bool = False) -> nn.Module:
-        """The same function, with the batch norms that follow, as plain convolutions (float64)."""
-        scale, shift = affine_of(self.pad.bn)
-        matrix = self.project.weight.detach().double()[:, :, 0, 0]
-        first, first_bias = matrix * scale, matrix @ shift
-        depthwise, bias = fold(self.depthwise, *trailing)
-        if not merge:
-            return nn.Sequential(
-                plain_conv(first[:, :, None, None], first_bias, padding=1),
-                plain_conv(depthwise, bias, groups=depthwise.shape[0]),
-            )
-        weight = torch.einsum("ohw,oi->oihw", depthwise[:, 0], first)
-        return plain_conv(weight, bias + depthwise.sum((1, 2, 3)) * first_bias, padding=1)
+        return self.conv(self.neuron(x))

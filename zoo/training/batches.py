@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from zoo.config import InputSpec
 from zoo.data.sample import AnySample, DetectionDataset, prepare_sample, stack_inputs
 from zoo.errors import DataError
-from zoo.training.losses import Targets
+from zoo.heads.boxes import Targets
 
 CACHE_BYTES = 2**30
 

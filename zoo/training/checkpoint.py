@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from zoo.errors import CheckpointError
-from zoo.files import write_atomically
+from zoo.support.files import write_atomically
 
 LATEST = "latest.json"
 _PATTERN = "step-*.pt"

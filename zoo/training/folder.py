@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import FileMissingError, TrainingError
-from zoo.files import write_atomically
+from zoo.support.files import write_atomically
 from zoo.training import checkpoint
 from zoo.training.config import TrainConfig, parse_train_config
 

@@ -20,18 +20,19 @@ from torch import Tensor, nn
 from zoo.config import InputSpec, ModelConfig
 from zoo.data import open_dataset
 from zoo.data.sample import DetectionDataset
-from zoo.detectors.base import Detector
+from zoo.detectors.detector import Detector
 from zoo.detectors.registry import create, describe
 from zoo.errors import CheckpointError, ConfigError, TrainingError
-from zoo.progress import Progress, progress_bar
-from zoo.training.anchor_loss import AnchorLoss
+from zoo.heads.anchors import AnchorLoss
+from zoo.heads.boxes import Targets
+from zoo.heads.dfl import DetectionLoss
+from zoo.heads.yolox import YOLOXLoss
+from zoo.support.progress import Progress, progress_bar
 from zoo.training.batches import Batches
 from zoo.training.config import TrainConfig
 from zoo.training.folder import METRICS, VALIDATION, RunFolder, claim
-from zoo.training.losses import DetectionLoss, Targets
 from zoo.training.schedule import AveragedModel, cosine_factor
 from zoo.training.seeding import random_state, reproducible, restore_random_state
-from zoo.training.yolox_loss import YOLOXLoss
 
 VALIDATION_SEED = 1  # `zoo val` measures on seed 0
 

@@ -24,7 +24,7 @@ from zoo.errors import (
 )
 
 if TYPE_CHECKING:
-    from zoo.detectors.base import Detector
+    from zoo.detectors.detector import Detector
 
 BACKENDS = ["reference", "snntorch", "norse"]
 

@@ -130,7 +130,7 @@ def test_verify(run: Any, model_folder: Path, picture: Path, dtype: str) -> None
 
 
 def test_verify_fails_with_exit_code_1(run: Any, model_folder: Path, picture: Path, monkeypatch: Any) -> None:
-    from zoo import runners
+    from zoo.equivalence import runners
 
     honest = runners.GraphRunner.run
 

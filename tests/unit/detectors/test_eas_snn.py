@@ -14,15 +14,15 @@ from tests.conftest import lively_detector
 from zoo.data.digit_events import DigitEvents
 from zoo.data.events import draw_events, micro_slices
 from zoo.data.prophesee import write_dat
-from zoo.detectors.base import Detector
+from zoo.detectors.detector import Detector
+from zoo.equivalence.probes import event_slices
+from zoo.equivalence.verification import verify_in_each
 from zoo.errors import CorruptFileError, ExportError, FileMissingError, InvalidInputError
+from zoo.heads.boxes import Targets
+from zoo.heads.yolox import YOLOXLoss
 from zoo.hub import bundle
 from zoo.nir_graphs import io
-from zoo.probes import event_slices
-from zoo.results import Result, save_video
-from zoo.training.losses import Targets
-from zoo.training.yolox_loss import YOLOXLoss
-from zoo.verification import verify_in_each
+from zoo.result import Result, save_video
 
 PARAMETERS = {"backbone": 8_938_167, "backbone+neck": 8_938_191, "all": 8_938_206}
 """Of the released size s with two classes and the sampler of GEN1."""

@@ -10,12 +10,12 @@ import torch
 
 import zoo
 from tests.conftest import lively_detector
+from zoo.equivalence.verification import verify_in_each
 from zoo.errors import ConfigError, ExportError
+from zoo.heads.anchors import AnchorLoss, match
+from zoo.heads.boxes import Targets
 from zoo.nir_graphs import io
 from zoo.nir_graphs.certificate import PIXELS
-from zoo.training.anchor_loss import AnchorLoss, match
-from zoo.training.losses import Targets
-from zoo.verification import verify_in_each
 
 PARAMETERS = {  # with 80 classes, as measured in the facts
     "resnet10": 17_561_662,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo.config import parse_config
-from zoo.detectors.base import Detector
+from zoo.detectors.detector import Detector
 from zoo.detectors.registry import architectures, create, from_config
 from zoo.errors import ConfigError, InvalidInputError, UnknownModelError
 from zoo.layers.neurons import ILIF

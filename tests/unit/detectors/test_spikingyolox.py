@@ -11,13 +11,13 @@ import torch
 
 import zoo
 from tests.conftest import lively_detector
+from zoo.detectors.spikingyolox.blocks import FFCBlock
+from zoo.equivalence.verification import verify_in_each
 from zoo.errors import ConfigError, InvalidInputError
-from zoo.layers.fourier import FFCBlock
+from zoo.heads.boxes import Targets
+from zoo.heads.yolox import YOLOXLoss
 from zoo.layers.rate_neurons import SignedIF
 from zoo.nir_graphs import io
-from zoo.training.losses import Targets
-from zoo.training.yolox_loss import YOLOXLoss
-from zoo.verification import verify_in_each
 
 SMALL, LARGE = ["pico", "nano", "tiny", "s"], ["m", "l", "x"]
 TARGET = Targets(torch.tensor([[1]]), torch.tensor([[[8.0, 8, 40, 40]]]), torch.ones(1, 1).bool())
@@ -75,7 +75,7 @@ def test_depthwise_convolutions_and_other_switches_are_exact_too() -> None:
 
 def test_the_graph_is_for_one_size_and_says_so() -> None:
     from zoo.adapters.base import get_backend
-    from zoo.detectors.base import GraphDetector
+    from zoo.detectors.graph import GraphDetector
 
     detector = lively_detector("spikingyolox-pico").fuse()
     graph = detector.to_nir((64, 96))

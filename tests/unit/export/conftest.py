@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.detectors.base import Detector
+from zoo.detectors.detector import Detector
 from zoo.detectors.registry import create
 from zoo.layers.neurons import ILIF
 from zoo.nir_graphs import metadata, reference

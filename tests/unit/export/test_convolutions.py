@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from zoo.detectors.spikeyolo.reparam import RepConv, SepRepConv
 from zoo.errors import ExportError
-from zoo.layers.conv import ConvBN, RepConv, SepRepConv
+from zoo.layers.conv import ConvBN
 from zoo.nir_graphs import reference
 from zoo.nir_graphs.export import export_module
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.detectors.base import Detector
+from zoo.detectors.detector import Detector
 from zoo.errors import ExportError, InvalidInputError
 from zoo.layers.neurons import ILIF
 from zoo.nir_graphs import io, metadata, reference

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.adapters.base import get_backend
+from zoo.detectors.spikingyolox.blocks import FFCBlock
 from zoo.errors import ExportError
-from zoo.layers.fourier import IRFFT2, RFFT2, FFCBlock
+from zoo.layers.fourier import IRFFT2, RFFT2
 from zoo.layers.rate_neurons import SignedIF
 from zoo.nir_graphs import reference
 from zoo.nir_graphs.axis_maps import complex_fourier, inverse_real_fourier, real_fourier

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from zoo.detectors.spikeyolo.blocks import SpikeSPPF
 from zoo.errors import ExportError
-from zoo.layers.blocks import SpikeSPPF
 from zoo.layers.neurons import ILIF
 from zoo.layers.pooling import SpikeMaxPool2d
 from zoo.nir_graphs import reference

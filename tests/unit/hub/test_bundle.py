@@ -18,7 +18,7 @@ from zoo.hub import bundle
 from zoo.hub.integrity import check_manifest, write_manifest
 
 if TYPE_CHECKING:
-    from zoo.detectors.base import Detector
+    from zoo.detectors.detector import Detector
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zoo.errors import FileMissingError, InvalidInputError
-from zoo.files import new_directory, write_atomically
+from zoo.support.files import new_directory, write_atomically
 
 
 def names(folder: Path) -> list[str]:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.layers.conv import ConvBN, RepConv, SepRepConv, affine_of, batch_norm, fold, plain_conv
+from zoo.detectors.spikeyolo.reparam import RepConv, SepRepConv
+from zoo.layers.conv import ConvBN, affine_of, batch_norm, fold, plain_conv
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:

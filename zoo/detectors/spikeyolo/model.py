@@ -1,0 +1,198 @@
+"""SpikeYOLO: integer-valued training and spike-driven inference for object detection.
+
+Luo, Yao, Chou, Xu, Li: "Integer-Valued Training and Spike-Driven Inference Spiking Neural Network for High-performance and
+Energy-efficient Object Detection", ECCV 2024. Written from the paper and from measurements of its released behaviour.
+
+The input (T*B, 3, H, W) is the image repeated T times. The backbone has four stages at strides 4, 8, 16 and 32, then
+spatial pyramid pooling; the neck is a path aggregation network (top-down, then bottom-up); the head is decoupled and
+anchor-free with strides 8, 16 and 32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from zoo.config import DecodeSpec, InputSpec
+from zoo.detectors.spikeyolo.blocks import MSAllConvBlock, MSConvBlock, SpikeSPPF
+from zoo.heads.dfl import SpikeDetect
+from zoo.layers.conv import ConvBN, NeuronFactory, SpikeConv
+from zoo.layers.neurons import ILIF, Rounding
+
+STRIDES = (8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Numbers that tell the sizes of SpikeYOLO apart.
+
+    Attributes:
+        stem: (output channels, kernel, stride, padding) of the stem convolution. Where its stride is 2, a spiking 3x3
+            convolution of stride 2 follows.
+        widths: channels of the stages at strides 4, 8, 16 and 32.
+        depths: blocks per stage.
+        ratios: hidden channels per channel in each stage's blocks.
+        neck: channels of the neck at strides 8 and 16.
+        neck_ratios: the same ratio for the neck's blocks at strides 8, 16 and 32.
+        reg_max: bins per box side.
+        image_size: side in pixels of the (square) pictures it was made for.
+    """
+
+    stem: tuple[int, int, int, int]
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    ratios: tuple[int, int, int, int] = (4, 4, 3, 2)
+    neck: tuple[int, int] = (64, 128)
+    neck_ratios: tuple[int, int, int] = (4, 3, 1)
+    reg_max: int = 16
+    image_size: int = 640
+
+
+def _published(width: float, depths: tuple[int, int, int, int], last_ratio: int) -> Size:
+    widths = (int(128 * width), int(256 * width), int(512 * width), int(1024 * width))
+    stem = (widths[0], 7, 4, 2)
+    return Size(stem, widths, depths, neck=(widths[1], widths[2]), neck_ratios=(4, 3, last_ratio))
+
+
+SIZES = {
+    # For small pictures (the handwritten digits): an earlier, finer first stage and narrower blocks.
+    "pico": Size(
+        (16, 7, 2, 3), (24, 48, 96, 128), (1, 1, 1, 1), (2, 2, 2, 2), (48, 64), (2, 2, 1), reg_max=8, image_size=96
+    ),
+    "n": _published(0.375, (1, 2, 3, 1), 1),
+    "s": _published(0.5, (1, 2, 3, 1), 1),
+    "m": _published(0.625, (2, 3, 4, 2), 2),
+    "l": _published(0.75, (2, 3, 4, 2), 2),
+}
+
+
+def _stage(block: type[nn.Module], channels: int, ratio: int, depth: int, neuron: NeuronFactory) -> nn.Sequential:
+    return nn.Sequential(*(block(channels, ratio, neuron=neuron) for _ in range(depth)))
+
+
+class Backbone(nn.Module):
+    """(N, 3, H, W) -> features at strides 8, 16 and 32."""
+
+    def __init__(self, size: Size, *, form: str, neuron: NeuronFactory) -> None:
+        super().__init__()
+        stem_width, kernel, stride, padding = size.stem
+        c2, c3, c4, c5 = size.widths
+        n2, n3, n4, n5 = size.depths
+        r2, r3, r4, r5 = size.ratios
+        down = partial(SpikeConv, kernel_size=3, stride=2, neuron=neuron, conv_bias=True)
+        self.stem: nn.Module = ConvBN(3, stem_width, kernel, stride, padding=padding, bias=True)
+        self.down2 = down(stem_width, c2) if stride == 2 else nn.Identity()
+        self.stage2 = _stage(MSAllConvBlock, c2, r2, n2, neuron)
+        self.down3 = down(c2, c3)
+        self.stage3 = _stage(MSAllConvBlock, c3, r3, n3, neuron)
+        self.down4 = down(c3, c4)
+        self.stage4 = _stage(MSConvBlock, c4, r4, n4, neuron)
+        self.down5 = down(c4, c5)
+        self.stage5 = _stage(MSConvBlock, c5, r5, n5, neuron)
+        self.sppf = SpikeSPPF(c5, form=form, neuron=neuron)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, 3, H, W) -> strides 8, 16, 32."""
+        p2 = self.stage2(self.down2(self.stem(x)))
+        p3 = self.stage3(self.down3(p2))
+        p4 = self.stage4(self.down4(p3))
+        p5 = self.sppf(self.stage5(self.down5(p4)))
+        return p3, p4, p5
+
+    def fuse_(self, *, merge: bool) -> None:
+        """Fold the stem's batch norm, in place."""
+        self.stem = self.stem.fuse(merge=merge)  # type: ignore[operator]
+
+
+class Neck(nn.Module):
+    """Path aggregation: features at strides 8, 16, 32 -> features at strides 8, 16, 32."""
+
+    def __init__(self, size: Size, *, neuron: NeuronFactory) -> None:
+        super().__init__()
+        _, p3, p4, p5 = size.widths
+        c3, c4 = size.neck
+        r3, r4, r5 = size.neck_ratios
+        conv = partial(SpikeConv, neuron=neuron)
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
+        self.reduce5 = conv(p5, c4, 1)
+        self.top_down4 = MSConvBlock(c4, r4, neuron=neuron)
+        self.reduce4 = conv(c4 + p4, c3, 1)
+        self.top_down3 = MSAllConvBlock(c3, r3, neuron=neuron)
+        self.reduce3 = conv(c3 + p3, c3, 1)
+        self.out3 = MSAllConvBlock(c3, r3, neuron=neuron)
+        self.down3 = conv(c3, c3, 3, 2)
+        self.out4 = MSConvBlock(2 * c3, r4, neuron=neuron)
+        self.down4 = conv(2 * c3, c4, 3, 2)
+        self.out5 = MSConvBlock(2 * c4, r5, neuron=neuron)
+        self.out_channels = (c3, 2 * c3, 2 * c4)
+
+    def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
+        """Features at strides 8, 16, 32 -> the same, aggregated."""
+        p3, p4, p5 = features
+        lateral5 = self.reduce5(p5)
+        top4 = self.top_down4(self.upsample(lateral5))
+        lateral4 = self.reduce4(torch.cat([top4, p4], dim=1))
+        top3 = self.top_down3(self.upsample(lateral4))
+        n3 = self.out3(self.reduce3(torch.cat([top3, p3], dim=1)))
+        n4 = self.out4(torch.cat([self.down3(n3), lateral4], dim=1))
+        n5 = self.out5(torch.cat([self.down4(n4), lateral5], dim=1))
+        return [n3, n4, n5]
+
+
+class SpikeYOLO(nn.Module):
+    """The network: (T*B, 3, H, W) in [0, 1] -> three raw head maps (T*B, 4 * reg_max + num_classes, H/s, W/s).
+
+    H and W are multiples of 32.
+
+    Args:
+        size: ``pico``, ``n``, ``s``, ``m`` or ``l``.
+        num_classes: number of classes.
+        time_steps: T.
+        levels: D of the I-LIF neurons.
+        decay: of the I-LIF neurons.
+        form: ``native`` or ``official``, see :class:`zoo.detectors.spikeyolo.blocks.SpikeSPPF`.
+        rounding: of the I-LIF neurons; the official form rounds half to even.
+    """
+
+    def __init__(
+        self,
+        size: str,
+        *,
+        num_classes: int,
+        time_steps: int = 1,
+        levels: int = 4,
+        decay: float = 0.25,
+        form: str = "native",
+        rounding: Rounding = "strict",
+    ) -> None:
+        if form not in {"native", "official"} or rounding not in {"strict", "half_even"} or not 0 <= decay <= 1:
+            raise ValueError(
+                "form must be 'native' or 'official', rounding 'strict' or 'half_even', and decay in 0..1; "
+                f"got form={form!r}, rounding={rounding!r}, decay={decay!r}"
+            )
+        super().__init__()
+        numbers = SIZES[size]
+        neuron = partial(ILIF, levels, time_steps=time_steps, decay=decay, rounding=rounding)
+        self.backbone = Backbone(numbers, form=form, neuron=neuron)
+        self.neck = Neck(numbers, neuron=neuron)
+        self.head = SpikeDetect(
+            num_classes, self.neck.out_channels, strides=STRIDES, reg_max=numbers.reg_max, neuron=neuron
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(T*B, 3, H, W) -> raw head maps, finest first."""
+        return self.head(self.neck(self.backbone(x)))
+
+
+def input_spec(size: str) -> InputSpec:
+    """The input of a size at which it was made to run."""
+    side = SIZES[size].image_size
+    return InputSpec(channels=3, image_size=(side, side))
+
+
+def decode_spec(size: str) -> DecodeSpec:
+    """How the raw head maps of a size become boxes."""
+    return DecodeSpec(kind="dfl", strides=STRIDES, reg_max=SIZES[size].reg_max)

@@ -1,0 +1,1 @@
+"""The parts of YOLOX that EAS-SNN and SpikingYOLOX are made of."""

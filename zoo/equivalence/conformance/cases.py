@@ -1,0 +1,336 @@
+"""The cases: node types and their corners, wiring, blocks, detectors, and files of the NIR paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import nir
+import numpy as np
+
+from zoo.equivalence.conformance.building import Array, Builder, Shape, chain, full, grid, spikes, weights
+
+PAPER = Path(__file__).parent / "nir_paper"
+N: Shape = (8,)
+MAP: Shape = (4, 6, 6)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph and what it is fed.
+
+    Attributes:
+        name: unique.
+        group: row of the table: a node type, or what is wired.
+        make: the graph, and the input (T, B, ...) of each Input node or of the only one.
+        dt: length of a step in the graph's unit of time.
+        recorded: spikes (T, B, ...) that somebody else recorded, if any.
+        stock: whether stock importers are asked, too.
+    """
+
+    name: str
+    group: str
+    make: Callable[[], tuple[nir.NIRGraph, Any]]
+    dt: float = 1.0
+    recorded: Callable[[], Array] | None = None
+    stock: bool = True
+
+
+def _neuron(node: nir.NIRNode, shape: Shape = N, *, seed: int = 0) -> tuple[nir.NIRGraph, Array]:
+    return chain(shape, ("neuron", node, None)), grid(shape, seed=seed)
+
+
+def _layer(node: nir.NIRNode, before: Shape, after: Shape, *, binary: bool = True) -> tuple[nir.NIRGraph, Array]:
+    return chain(before, ("layer", node, after)), spikes(before) if binary else grid(before)
+
+
+def _fields(shape: Shape, **values: float | Array) -> dict[str, Array]:
+    return {name: np.array(np.broadcast_to(value, shape), float) for name, value in values.items()}
+
+
+def lif(shape: Shape = N, **values: float | Array) -> nir.LIF:
+    """A LIF with tau = 2 and threshold 1, apart from ``values``."""
+    given = {"tau": 2.0, "r": 1.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0, **values}
+    return nir.LIF(**_fields(shape, **given))
+
+
+def integrate(shape: Shape = N, **values: float | Array) -> nir.IF:
+    """An IF with threshold 2, apart from ``values``."""
+    return nir.IF(**_fields(shape, **{"r": 1.0, "v_threshold": 2.0, "v_reset": 0.0, **values}))
+
+
+def conv2d(out: int, inn: int, kernel: tuple[int, int] = (3, 3), **options: Any) -> nir.Conv2d:
+    """A Conv2d with padding 1 and stride 1, apart from ``options``."""
+    groups = options.get("groups", 1)
+    settings = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1, **options}
+    return nir.Conv2d(
+        input_shape=(6, 6), weight=weights(out, inn // groups, *kernel), bias=weights(out, seed=1), **settings
+    )
+
+
+def conv1d(**options: Any) -> nir.Conv1d:
+    """A Conv1d of 4 to 4 channels over 12 places, with padding 1 and stride 1 apart from ``options``."""
+    groups = options.get("groups", 1)
+    settings = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1, **options}
+    return nir.Conv1d(input_shape=12, weight=weights(4, 4 // groups, 3), bias=weights(4, seed=1), **settings)
+
+
+def _pool(kind: type, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> nir.NIRNode:
+    node: nir.NIRNode = kind(*(np.array(value) for value in (kernel, stride, padding)))
+    return node
+
+
+def _linear_cases() -> Iterator[Case]:
+    affine = nir.Affine(weights(5, 8), weights(5, seed=1))
+    yield Case("linear", "Linear", lambda: _layer(nir.Linear(weights(5, 8)), (8,), (5,)))
+    yield Case("affine", "Affine", lambda: _layer(affine, (8,), (5,)))
+    yield Case("affine-analog", "Affine", lambda: _layer(affine, (8,), (5,), binary=False))
+    yield Case("scale", "Scale", lambda: _layer(nir.Scale(weights(8) + 2), (8,), (8,), binary=False))
+    per_channel = np.array(np.broadcast_to(weights(4, 1, 1) + 2, MAP))
+    yield Case("scale-per-channel", "Scale", lambda: _layer(nir.Scale(per_channel), MAP, MAP))
+    yield Case("flatten", "Flatten", lambda: _layer(nir.Flatten({"input": np.array(MAP)}, 0, -1), MAP, (144,)))
+    partial_ = nir.Flatten({"input": np.array(MAP)}, 1, 2)
+    yield Case("flatten-partial", "Flatten", lambda: _layer(partial_, MAP, (4, 36)))
+    flat = nir.Flatten({"input": np.array(MAP)}, 0, -1)
+    dense = nir.Affine(weights(3, 144), weights(3, seed=1))
+    yield Case("flatten-affine", "Flatten", lambda: (chain(MAP, ("f", flat, (144,)), ("a", dense, (3,))), spikes(MAP)))
+
+
+def _convolution_cases() -> Iterator[Case]:
+    two: dict[str, tuple[nir.Conv2d, Shape]] = {
+        "conv2d": (conv2d(5, 4), (5, 6, 6)),
+        "conv2d-stride": (conv2d(5, 4, stride=(2, 2)), (5, 3, 3)),
+        "conv2d-stride-uneven": (conv2d(5, 4, stride=(1, 2)), (5, 6, 3)),
+        "conv2d-no-padding": (conv2d(5, 4, padding=(0, 0)), (5, 4, 4)),
+        "conv2d-kernel-3x5": (conv2d(5, 4, (3, 5), padding=(1, 1)), (5, 6, 4)),
+        "conv2d-dilation": (conv2d(5, 4, dilation=(2, 2), padding=(2, 2)), (5, 6, 6)),
+        "conv2d-same": (conv2d(5, 4, padding="same"), (5, 6, 6)),
+        "conv2d-valid": (conv2d(5, 4, padding="valid"), (5, 4, 4)),
+        "conv2d-groups": (conv2d(4, 4, groups=2), (4, 6, 6)),
+        "conv2d-groups-uneven": (conv2d(6, 4, groups=2), (6, 6, 6)),
+        "conv2d-depthwise": (conv2d(4, 4, groups=4), (4, 6, 6)),
+    }
+    for name, (node, shape) in two.items():
+        yield Case(name, "Conv2d", partial(_layer, node, MAP, shape))
+    one: dict[str, tuple[nir.Conv1d, Shape]] = {
+        "conv1d": (conv1d(), (4, 12)),
+        "conv1d-stride": (conv1d(stride=2), (4, 6)),
+        "conv1d-dilation": (conv1d(dilation=2, padding=2), (4, 12)),
+        "conv1d-groups": (conv1d(groups=2), (4, 12)),
+    }
+    for name, (line, shape) in one.items():
+        yield Case(name, "Conv1d", partial(_layer, line, (4, 12), shape))
+
+
+def _pool_cases() -> Iterator[Case]:
+    for kind in (nir.SumPool2d, nir.AvgPool2d):
+        name, group = kind.__name__.lower(), kind.__name__
+        plain, padded = _pool(kind, (2, 2), (2, 2), (0, 0)), _pool(kind, (3, 3), (1, 1), (1, 1))
+        uneven = _pool(kind, (3, 2), (3, 1), (0, 0))
+        yield Case(name, group, partial(_layer, plain, MAP, (4, 3, 3)))
+        yield Case(f"{name}-padding", group, partial(_layer, padded, MAP, MAP))
+        yield Case(f"{name}-kernel-3x2", group, partial(_layer, uneven, MAP, (4, 2, 5)))
+
+
+def _neuron_cases() -> Iterator[Case]:
+    spread: Array = np.linspace(1.25, 5.0, 8).astype(np.float64)
+    kinds: dict[str, tuple[str, nir.NIRNode]] = {
+        "if": ("IF", integrate()),
+        "if-r": ("IF", integrate(r=0.5)),
+        "if-v_reset": ("IF", integrate(v_reset=0.25)),
+        "if-per-neuron-threshold": ("IF", integrate(v_threshold=spread)),
+        "lif": ("LIF", lif()),
+        "lif-tau-10": ("LIF", lif(tau=10.0, v_threshold=0.3137)),
+        "lif-r=tau": ("LIF", lif(r=2.0, v_threshold=2.0)),
+        "lif-v_leak": ("LIF", lif(v_leak=0.25)),
+        "lif-v_reset": ("LIF", lif(v_reset=0.25)),
+        "lif-per-neuron-tau": ("LIF", lif(tau=spread, v_threshold=0.5)),
+        "li": ("LI", nir.LI(**_fields(N, tau=2.0, r=1.0, v_leak=0.0))),
+        "li-v_leak": ("LI", nir.LI(**_fields(N, tau=4.0, r=1.0, v_leak=0.5))),
+        "i": ("I", nir.I(**_fields(N, r=1.0))),
+        "cubalif": ("CubaLIF", _cuba(nir.CubaLIF, r=2.0, w_in=2.0, v_threshold=1.0, v_reset=0.0)),
+        "cubalif-r=1": ("CubaLIF", _cuba(nir.CubaLIF, r=1.0, w_in=1.0, v_threshold=0.25, v_reset=0.0)),
+        "cubali": ("CubaLI", _cuba(nir.CubaLI, r=1.0, w_in=1.0)),
+        "threshold": ("Threshold", nir.Threshold(full(0.75, N))),
+        "delay": ("Delay", nir.Delay(full(1, N))),
+        "delay-3": ("Delay", nir.Delay(full(3, N))),
+        "delay-per-neuron": ("Delay", nir.Delay(np.arange(1.0, 9.0))),
+    }
+    for name, (group, node) in kinds.items():
+        yield Case(name, group, partial(_neuron, node))
+    yield Case("lif-map", "LIF", lambda: _neuron(lif(MAP), MAP))
+    yield Case("if-map", "IF", lambda: _neuron(integrate(MAP), MAP))
+    yield Case("lif-dt", "LIF", lambda: _neuron(lif(tau=2e-4)), dt=1e-4)
+
+
+def _cuba(kind: type, **values: float) -> nir.NIRNode:
+    node: nir.NIRNode = kind(**_fields(N, tau_syn=2.0, tau_mem=4.0, v_leak=0.0, **values))
+    return node
+
+
+def _fan_in(order: str) -> tuple[nir.NIRGraph, Array]:
+    """input -> a, b -> sum; ``order`` says in which order the edges into the sum are listed."""
+    builder = Builder(N)
+    builder.add("a", nir.Affine(weights(8, 8), weights(8, seed=1)), ["input"])
+    builder.add("b", nir.Affine(weights(8, 8, seed=2), weights(8, seed=3)), ["a"] if order == "skip" else ["input"])
+    builder.add("neuron", lif(), ["input", "b"] if order == "skip" else ["a", "b"])
+    builder.output("neuron")
+    return builder.graph(), spikes(N)
+
+
+def _fan_in_at_output() -> tuple[nir.NIRGraph, Array]:
+    builder = Builder(N)
+    for name, seed in (("a", 1), ("b", 2)):
+        builder.add(name, nir.Affine(weights(8, 8, seed=seed), weights(8, seed=seed + 5)), ["input"])
+    builder.output("a", "b")
+    return builder.graph(), spikes(N)
+
+
+def _two_outputs() -> tuple[nir.NIRGraph, Array]:
+    builder = Builder(N)
+    builder.add("a", lif(), ["input"])
+    builder.add("b", nir.Affine(weights(3, 8), weights(3, seed=1)), ["a"], (3,))
+    builder.output("a", name="first")
+    builder.output("b", name="second")
+    return builder.graph(), grid(N)
+
+
+def _two_inputs() -> tuple[nir.NIRGraph, Any]:
+    builder = Builder(N)
+    builder.nodes["other"], builder.shapes["other"] = nir.Input({"input": np.array(N)}), N
+    builder.add("neuron", lif(), ["input", "other"])
+    builder.output("neuron")
+    return builder.graph(), {"input": grid(N), "other": grid(N, seed=1)}
+
+
+def _feedback() -> tuple[nir.NIRGraph, Array]:
+    """A recurrent layer whose cycle goes through a Delay."""
+    builder = Builder(N)
+    builder.add("neuron", lif(v_threshold=0.5), ["input"])
+    builder.add("late", nir.Delay(full(1, N)), ["neuron"])
+    builder.add("recurrent", nir.Linear(weights(8, 8) / 2), ["late"])
+    builder.edges.append(("recurrent", "neuron"))
+    builder.output("neuron")
+    return builder.graph(), grid(N)
+
+
+def _soft_reset() -> tuple[nir.NIRGraph, Array]:
+    """The canonical soft-reset loop of DESIGN.md section 3."""
+    builder = Builder(N)
+    builder.add("u", nir.Scale(full(1, N)), ["input"])
+    builder.add("spike", nir.Threshold(full(1, N)), ["u"])
+    builder.add("reset", nir.Scale(full(-1, N)), ["spike"])
+    builder.add("late", nir.Delay(full(1, N)), ["u", "reset"])
+    builder.add("decay", nir.Scale(full(0.25, N)), ["late"])
+    builder.edges.append(("decay", "u"))
+    builder.output("spike")
+    return builder.graph(), grid(N)
+
+
+def _cycle_without_delay() -> tuple[nir.NIRGraph, Array]:
+    """LIF <-> w_rec as published files have it; the edge back into the neuron takes one step."""
+    builder = Builder(N)
+    builder.add("neuron", lif(v_threshold=0.5), ["input"])
+    builder.add("w_rec", nir.Linear(weights(8, 8) / 2), ["neuron"])
+    builder.edges.append(("w_rec", "neuron"))
+    builder.output("neuron")
+    return builder.graph(), grid(N)
+
+
+def _subgraph() -> tuple[nir.NIRGraph, Array]:
+    builder = Builder(N)
+    builder.add("inner", chain(N, ("neuron", lif(), None)), ["input"])
+    builder.output("inner")
+    return builder.graph(), grid(N)
+
+
+def _classifier() -> tuple[nir.NIRGraph, Array]:
+    """Conv2d, LIF, Conv2d, IF, SumPool2d, Flatten, Affine, LI."""
+    shape: Shape = (4, 6, 6)
+    layers: tuple[tuple[str, nir.NIRNode, Shape], ...] = (
+        ("conv1", conv2d(4, 4), shape),
+        ("lif", lif(shape), shape),
+        ("conv2", conv2d(4, 4), shape),
+        ("if", integrate(shape), shape),
+        ("pool", _pool(nir.SumPool2d, (2, 2), (2, 2), (0, 0)), (4, 3, 3)),
+        ("flatten", nir.Flatten({"input": np.array((4, 3, 3))}, 0, -1), (36,)),
+        ("fc", nir.Affine(weights(5, 36), weights(5, seed=1)), (5,)),
+        ("li", nir.LI(**_fields((5,), tau=2.0, r=1.0, v_leak=0.0)), (5,)),
+    )
+    return chain(shape, *layers), spikes(shape)
+
+
+def _wiring_cases() -> Iterator[Case]:
+    yield Case("fan-in", "fan-in", lambda: _fan_in("plain"))
+    yield Case("fan-in-skip", "fan-in", lambda: _fan_in("skip"))
+    yield Case("fan-in-at-output", "fan-in", _fan_in_at_output)
+    yield Case("two-outputs", "several outputs", _two_outputs)
+    yield Case("two-inputs", "several inputs", _two_inputs)
+    yield Case("feedback", "feedback through Delay", _feedback)
+    yield Case("soft-reset", "feedback through Delay", _soft_reset)
+    yield Case("cycle-without-delay", "cycle without Delay", _cycle_without_delay)
+    yield Case("subgraph", "subgraph", _subgraph)
+    yield Case("classifier", "network", _classifier)
+
+
+def _recording(column: int, name: str = "lif_norse.csv") -> Array:
+    return np.loadtxt(PAPER / name, delimiter=",")[:, column].reshape(-1, 1, 1)
+
+
+def _paper_lif() -> tuple[nir.NIRGraph, Array]:
+    from zoo.nir_graphs import io
+
+    return io.read(PAPER / "lif_norse.nir"), _recording(0)
+
+
+def _paper_pair() -> tuple[nir.NIRGraph, Array]:
+    from zoo.nir_graphs import io
+
+    return io.read(PAPER / "two_lif_neurons.nir"), grid((1,), steps=400)[:, :1] * 0 + 0.5
+
+
+def _paper_cnn() -> tuple[nir.NIRGraph, Array]:
+    from zoo.nir_graphs import io
+
+    return io.read(PAPER / "cnn_sinabs.nir"), spikes((2, 34, 34), rate=0.2)[:, :4]
+
+
+def _paper_cases() -> Iterator[Case]:
+    recorded = partial(_recording, 2)
+    yield Case("paper-lif", "NIR paper: LIF, recorded", _paper_lif, dt=1e-4, recorded=recorded)
+    yield Case("paper-two-lif", "NIR paper: two LIFs", _paper_pair, dt=1e-4)
+    yield Case("paper-cnn", "NIR paper: CNN", _paper_cnn)
+
+
+@cache
+def _detector(name: str) -> Any:
+    import zoo
+
+    return zoo.load(name)
+
+
+def _whole(name: str) -> tuple[nir.NIRGraph, Array]:
+    from zoo.equivalence.probes import digit_images
+
+    detector = _detector(name)
+    images = digit_images(2, detector.config, (64, 64))
+    frames = detector.frames(images).unflatten(0, (detector.time_steps, -1))
+    return detector.to_nir((64, 64)), frames.double().numpy()
+
+
+def _detector_cases() -> Iterator[Case]:
+    for name in ("spikeyolo-digits", "ems-yolo-digits"):
+        yield Case(name, "detector", partial(_whole, name))
+
+
+@cache
+def all_cases() -> dict[str, Case]:
+    """Every case by name."""
+    groups = (
+        _linear_cases, _convolution_cases, _pool_cases, _neuron_cases, _wiring_cases, _paper_cases, _detector_cases,
+    )  # fmt: skip
+    cases = [case for group in groups for case in group()]
+    return {case.name: case for case in cases}

@@ -1,0 +1,1 @@
+"""Detection heads: one file each with its module, its decoding and its loss."""

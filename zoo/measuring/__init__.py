@@ -1,0 +1,1 @@
+"""What is measured and kept: the ledger of results, speed, activity, and the papers' claims."""
