@@ -22,15 +22,15 @@ import nir
 import numpy as np
 
 from zoo.errors import InvalidInputError
-from zoo.nir_graphs import bounds, metadata, shapes
+from zoo.nir_graphs import bounds
 from zoo.nir_graphs.bounds import FREE, ZERO, Bound
-from zoo.nir_graphs.reference import delay_steps
-from zoo.nir_graphs.structure import evaluation_order, predecessors, strong_components
+from zoo.nir_graphs.graph import FlatGraph, FlatNode
+from zoo.nir_graphs.nodes import STATEFUL
+from zoo.nir_graphs.normalise import Graph, normalise
 
 LIMITS = {"float32": 24, "float64": 53}
 """Bits of the mantissa: whole numbers up to 2 to this power are exact."""
 _LEAST = {"float32": -126, "float64": -1022}
-STATEFUL = (nir.LIF, nir.IF, nir.LI, nir.I, nir.CubaLIF, nir.CubaLI)
 
 
 @dataclass(frozen=True)
@@ -151,41 +151,41 @@ class Certificate:
 
 
 def certify(
-    graph: nir.NIRGraph,
+    graph: Graph,
     *,
     dtype: str = "float32",
     inputs: InputGrid | Mapping[str, InputGrid] | None = None,
     time_steps: int | None = None,
     dt: float | None = None,
 ) -> Certificate:
-    """Analyse a flat graph.
+    """Analyse a graph.
 
     Args:
-        graph: without subgraphs.
+        graph: a ``FlatGraph``; a NIR graph is normalised first.
         dtype: ``float32`` or ``float64``.
         inputs: what may be fed in; by default what the graph's metadata says.
         time_steps: T; by default what the metadata says. Needed where nodes have memory.
-        dt: length of a step; by default what the metadata says, else 1.
+        dt: length of a step, for a NIR graph; see :func:`zoo.nir_graphs.normalise.normalise`.
 
     Raises:
-        InvalidInputError: an unknown dtype; inputs or T that neither arguments nor metadata tell.
+        InvalidInputError: an unknown dtype; inputs, T or dt that neither arguments nor metadata tell.
         InvalidGraphError: the graph breaks the discrete-time contract.
     """
     if dtype not in LIMITS:
         raise InvalidInputError(f"a certificate is for {' or '.join(LIMITS)}, not for {dtype!r}")
-    shapes.infer(graph)
-    info = metadata.get(graph)
-    names = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
-    given = _inputs(inputs if inputs is not None else info.input_grid, names)
-    has_memory = any(isinstance(node, (*STATEFUL, nir.Delay)) for node in graph.nodes.values())
-    steps = info.time_steps if time_steps is None else time_steps
+    graph = normalise(graph, dt=dt)
+    given = _inputs(inputs if inputs is not None else graph.info.input_grid, graph.inputs)
+    has_memory = graph.has_memory
+    steps = graph.info.time_steps if time_steps is None else time_steps
     if has_memory and (steps is None or steps < 1):
         raise InvalidInputError("nodes with memory lose bits with every step: say for how many steps, time_steps=...")
-    analysis = _Analysis(graph, dtype, given, steps or 1, info.dt if dt is None else dt)
+    analysis = _Analysis(graph, dtype, given, steps or 1)
     return Certificate(dtype, steps if has_memory else None, given, analysis.run())
 
 
-def _inputs(given: InputGrid | Mapping[str, InputGrid] | list[float] | None, names: list[str]) -> dict[str, InputGrid]:
+def _inputs(
+    given: InputGrid | Mapping[str, InputGrid] | list[float] | None, names: tuple[str, ...]
+) -> dict[str, InputGrid]:
     if given is None:
         raise InvalidInputError(
             "what may be fed into this graph is unknown, so that nothing can be proved; say inputs=InputGrid(exponent, low, "
@@ -244,27 +244,27 @@ class _Work:
         return theta, bounds.spikes(potential.high > theta.low)
 
 
-Rule = Callable[[Any, Bound, _Work], Bound]
+Rule = Callable[[FlatNode, Bound, _Work], Bound]
 
 
-def _same(_node: Any, x: Bound, _work: _Work) -> Bound:
+def _same(_node: FlatNode, x: Bound, _work: _Work) -> Bound:
     return x
 
 
-def _scale(node: nir.Scale, x: Bound, work: _Work) -> Bound:
-    out = bounds.product(work.constant(node.scale, "scale"), x)
+def _scale(node: FlatNode, x: Bound, work: _Work) -> Bound:
+    out = bounds.product(work.constant(node["scale"], "scale"), x)
     work.meets(out.magnitude, out.grid)
     return out
 
 
-def _threshold(node: nir.Threshold, x: Bound, work: _Work) -> Bound:
-    return work.threshold(x, node.threshold)[1]
+def _threshold(node: FlatNode, x: Bound, work: _Work) -> Bound:
+    return work.threshold(x, node["threshold"])[1]
 
 
-def _convolution(node: nir.Conv1d | nir.Conv2d, x: Bound, work: _Work) -> Bound:
-    work.constant(node.weight, "weight")
-    weight = np.asarray(node.weight, np.float64)
-    groups = int(node.groups)
+def _convolution(node: FlatNode, x: Bound, work: _Work) -> Bound:
+    work.constant(node["weight"], "weight")
+    weight = np.asarray(node["weight"], np.float64)
+    groups = node["groups"]
     weight = weight.reshape(groups, -1, weight.shape[1], int(np.prod(weight.shape[2:])))
     shape = (groups, weight.shape[2])
     grid, low, high = (
@@ -272,26 +272,26 @@ def _convolution(node: nir.Conv1d | nir.Conv2d, x: Bound, work: _Work) -> Bound:
     )
     parts = [bounds.linear_map(weight[g], Bound(grid[g], low[g], high[g])) for g in range(groups)]
     out = Bound(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("grid", "low", "high")))
-    return work.sums([out, work.constant(np.reshape(node.bias, -1), "bias")])
+    return work.sums([out, work.constant(np.reshape(node["bias"], -1), "bias")])
 
 
-def _dense(node: nir.Affine | nir.Linear, x: Bound, work: _Work) -> Bound:
-    work.constant(node.weight, "weight")
-    weight = np.asarray(node.weight, np.float64)
+def _dense(node: FlatNode, x: Bound, work: _Work) -> Bound:
+    work.constant(node["weight"], "weight")
+    weight = np.asarray(node["weight"], np.float64)
     if len(x.grid) != weight.shape[1]:  # features are not the first axis
         x = x.whole
     out = bounds.linear_map(weight[:, :, None], x)
-    bias = getattr(node, "bias", None)
+    bias = node.values.get("bias")
     work.meets(out.magnitude, out.grid)
     return out if bias is None else work.sums([out, work.constant(bias, "bias")])
 
 
-def _pool(node: nir.SumPool2d | nir.AvgPool2d, x: Bound, work: _Work) -> Bound:
-    count = int(np.prod(np.broadcast_to(node.kernel_size, 2)))
+def _pool(node: FlatNode, x: Bound, work: _Work) -> Bound:
+    count = int(np.prod(node["kernel_size"]))
     x = x.with_zero()
     out = Bound(x.grid, x.low * count, x.high * count)
     work.meets(out.magnitude, out.grid)
-    if isinstance(node, nir.SumPool2d):
+    if node.type is nir.SumPool2d:
         return out
     shift = count.bit_length() - 1
     if count != 1 << shift:
@@ -299,19 +299,16 @@ def _pool(node: nir.SumPool2d | nir.AvgPool2d, x: Bound, work: _Work) -> Bound:
     return Bound(np.minimum(x.grid - shift, FREE), x.low, x.high)
 
 
-def _flatten(node: nir.Flatten, x: Bound, work: _Work) -> Bound:
+def _flatten(node: FlatNode, x: Bound, work: _Work) -> Bound:
     del work
-    shape = tuple(int(n) for n in node.input_type["input"])
-    if int(node.start_dim) % len(shape) or len(x.grid) == 1:
+    if node["start_dim"] or len(x.grid) == 1:
         return x
-    end = int(node.end_dim) % len(shape)
-    repeat = int(np.prod(shape[1 : end + 1]))
+    repeat = int(np.prod(node.input_shape[1 : node["end_dim"] + 1]))
     return Bound(np.repeat(x.grid, repeat), np.repeat(x.low, repeat), np.repeat(x.high, repeat))
 
 
-def _leak(node: Any, tau: Any, gain: Any, leak: Any, x: Bound, v: Bound, work: _Work) -> Bound:
+def _leak(tau: Any, gain: Any, leak: Any, x: Bound, v: Bound, work: _Work) -> Bound:
     """v + k ((leak - v) + gain x), in that form or as (1 - k) v + k leak + k gain x."""
-    del node
     k = work.dt / np.asarray(tau, np.float64)
     kept, rate = bounds.of_constant(1 - k), work.constant(k, "dt / tau")
     rest, r = work.constant(leak, "leak potential"), work.constant(gain, "gain")
@@ -327,17 +324,17 @@ def _leak(node: Any, tau: Any, gain: Any, leak: Any, x: Bound, v: Bound, work: _
     return Bound(np.minimum(out.grid, scaled), out.low, out.high)
 
 
-def _gather(node: Any, x: Bound, v: Bound, work: _Work) -> Bound:
+def _gather(node: FlatNode, x: Bound, v: Bound, work: _Work) -> Bound:
     """v + dt r x."""
-    current = bounds.product(work.constant(work.dt * np.asarray(node.r, np.float64), "dt r"), x)
+    current = bounds.product(work.constant(work.dt * np.asarray(node["r"], np.float64), "dt r"), x)
     work.meets(current.magnitude, current.grid)
     return work.sums([v, current])
 
 
-def _fire(node: Any, v: Bound, work: _Work) -> Bound:
+def _fire(node: FlatNode, v: Bound, work: _Work) -> Bound:
     """Spikes; the state becomes the potential after the reset."""
-    theta, out = work.threshold(v, node.v_threshold)
-    reset = work.constant(0.0 if node.v_reset is None else node.v_reset, "reset potential")
+    theta, out = work.threshold(v, node["v_threshold"])
+    reset = work.constant(node["v_reset"], "reset potential")
     kept = Bound(v.grid, v.low, np.minimum(v.high, theta.high))
     after = bounds.hull(kept, reset)
     can = v.high > theta.low
@@ -347,25 +344,26 @@ def _fire(node: Any, v: Bound, work: _Work) -> Bound:
     return out
 
 
-def _membrane(node: Any, x: Bound, work: _Work) -> Bound:
+def _membrane(node: FlatNode, x: Bound, work: _Work) -> Bound:
     """One step of a neuron with one membrane."""
     v = work.state.get("v", ZERO)
-    if isinstance(node, nir.IF | nir.I):
-        v = _gather(node, x, v, work)
-    else:
-        v = _leak(node, node.tau, node.r, node.v_leak, x, v, work)
-    if isinstance(node, nir.LIF | nir.IF):
+    v = (
+        _gather(node, x, v, work)
+        if node.type in {nir.IF, nir.I}
+        else _leak(node["tau"], node["r"], node["v_leak"], x, v, work)
+    )
+    if node.type in {nir.LIF, nir.IF}:
         return _fire(node, v, work)
     work.state["v"] = v
     return v
 
 
-def _current_based(node: Any, x: Bound, work: _Work) -> Bound:
+def _current_based(node: FlatNode, x: Bound, work: _Work) -> Bound:
     """One step of a neuron with a synapse in front of its membrane."""
-    current = _leak(node, node.tau_syn, node.w_in, 0.0, x, work.state.get("i", ZERO), work)
+    current = _leak(node["tau_syn"], node["w_in"], 0.0, x, work.state.get("i", ZERO), work)
     work.state["i"] = current
-    v = _leak(node, node.tau_mem, node.r, node.v_leak, current, work.state.get("v", ZERO), work)
-    if isinstance(node, nir.CubaLIF):
+    v = _leak(node["tau_mem"], node["r"], node["v_leak"], current, work.state.get("v", ZERO), work)
+    if node.type is nir.CubaLIF:
         return _fire(node, v, work)
     work.state["v"] = v
     return v
@@ -390,37 +388,34 @@ RULES: dict[type, Rule] = {
 class _Analysis:
     """Follows bounds through a graph: once through nodes without memory, T times through the others."""
 
-    def __init__(
-        self, graph: nir.NIRGraph, dtype: str, inputs: Mapping[str, InputGrid], time_steps: int, dt: float
-    ) -> None:
+    def __init__(self, graph: FlatGraph, dtype: str, inputs: Mapping[str, InputGrid], time_steps: int) -> None:
         self.graph, self.dtype, self.inputs, self.steps = graph, dtype, inputs, time_steps
-        self.sources = predecessors(graph)
-        self.work = {name: _Work(dtype, dt) for name in graph.nodes}
+        self.work = {name: _Work(dtype, graph.dt) for name in graph.nodes}
         self.values: dict[str, Bound] = {}
 
     def run(self) -> dict[str, NodeCertificate]:
         """All nodes, in the order of evaluation."""
-        order = evaluation_order(self.graph)
-        for component in strong_components(self.sources):
+        for component in self.graph.components:
             name = component[0]
-            if len(component) > 1 or name in self.sources[name]:
-                self._loop([n for n in order if n in set(component)])
-            elif isinstance(self.graph.nodes[name], nir.Input):
+            kind = self.graph.nodes[name].type
+            if self.graph.is_cycle(component):
+                self._loop([n for n in self.graph.order if n in set(component)])
+            elif kind is nir.Input:
                 self.values[name] = self.inputs[name].bound
-            elif isinstance(self.graph.nodes[name], STATEFUL):
+            elif kind in STATEFUL:
                 self._neuron(name)
-            elif isinstance(self.graph.nodes[name], nir.Delay):
+            elif kind is nir.Delay:
                 self.values[name] = self._sum(name).with_zero()
             else:
                 self.values[name] = self._step(name)
-        return {name: self._result(name) for name in order}
+        return {name: self._result(name) for name in self.graph.order}
 
     def _sum(self, name: str) -> Bound:
-        return self.work[name].sums([self.values[source] for source in self.sources[name]])
+        return self.work[name].sums([self.values[source] for source in self.graph.sources[name]])
 
     def _step(self, name: str) -> Bound:
         node = self.graph.nodes[name]
-        return RULES[type(node)](node, self._sum(name), self.work[name])
+        return RULES[node.type](node, self._sum(name), self.work[name])
 
     def _neuron(self, name: str) -> None:
         """T steps; fewer where another one changes nothing."""
@@ -437,7 +432,7 @@ class _Analysis:
 
     def _loop(self, names: list[str]) -> None:
         """T steps through a cycle; a Delay gives back what it got so many steps ago, nothing at first."""
-        delays = {name: self.graph.nodes[name] for name in names if isinstance(self.graph.nodes[name], nir.Delay)}
+        delays = {name: self.graph.nodes[name] for name in names if self.graph.nodes[name].type is nir.Delay}
         past: dict[str, list[Bound]] = {name: [] for name in delays}
         seen: dict[str, Bound] = {}
         for _ in range(self.steps):
@@ -449,7 +444,7 @@ class _Analysis:
         self.values.update(seen)
 
     def _delayed(self, name: str, past: list[Bound]) -> Bound:
-        counts = np.unique(delay_steps(self.graph.nodes[name], self.work[name].dt))
+        counts = np.unique(self.graph.nodes[name]["steps"])
         return bounds.hull(*(past[-int(n)] if len(past) >= n else ZERO for n in counts))
 
     def _result(self, name: str) -> NodeCertificate:
@@ -459,7 +454,7 @@ class _Analysis:
             problem = f"may meet sums of {work.bits:.1f} bits, more than the {limit} of {self.dtype}"
         grid = int(value.grid[0])
         return NodeCertificate(
-            kind=type(self.graph.nodes[name]).__name__,
+            kind=self.graph.nodes[name].kind,
             grid=None if grid >= FREE else grid,
             low=float(value.low[0]),
             high=float(value.high[0]),

@@ -81,7 +81,7 @@ def lif(tau: float, *, steps: int, threshold: float = 1.0, **fields: float) -> A
     given = {"tau": tau, "r": 1.0, "v_leak": 0.0, "v_threshold": threshold, "v_reset": 0.0, **fields}
     sketch.like(nir.LIF(**{name: full(value, (2,)) for name, value in given.items()}), ["input"], "lif")
     sketch.output(["lif"], "out")
-    return certify(sketch.graph(), inputs=SPIKES, time_steps=steps)
+    return certify(sketch.graph(), inputs=SPIKES, time_steps=steps, dt=1)
 
 
 def test_a_decay_of_one_half_costs_a_bit_per_step() -> None:
@@ -114,7 +114,7 @@ def test_memory_needs_a_number_of_steps() -> None:
 def test_a_soft_reset_loop_is_followed_through_its_delay() -> None:
     sketch = start((2,))
     sketch.output(sketch.soft_reset(["input"], 2, 0.5), "out")
-    few, many = (certify(sketch.graph(), inputs=SPIKES, time_steps=steps) for steps in (4, 40))
+    few, many = (certify(sketch.graph(), inputs=SPIKES, time_steps=steps, dt=1) for steps in (4, 40))
     assert few.certified
     assert few.margin is not None
     assert not many.certified
