@@ -356,6 +356,7 @@ def certify(
     time_steps: int | None = None,
     image_size: ImageSize | None = None,
     inputs: InputGrid | None = None,
+    dt: float | None = None,
 ) -> Certificate:
     """Prove that a detector or graph gives the same bits on every backend, or say which nodes stand in the way.
 
@@ -366,16 +367,19 @@ def certify(
         time_steps: T, if other than the detector's own.
         image_size: (height, width) in pixels, or one number for both; by default the detector's own. The result does not
             depend on it, except for the shapes in the graph.
-        inputs: what may be fed in; by default pictures of 8 bits for detectors, and what a graph's metadata says.
+        inputs: what may be fed in; by default images of 8 bits for detectors, and what a graph's metadata says.
+        dt: length of a step in the graph's unit of time; by default what its metadata says. A graph that names neither times
+            nor dt is analysed at dt = 1.
 
     Raises:
         UnknownModelError, FileMissingError, CorruptFileError, CheckpointError: see :func:`load`.
         ExportError: the detector has no exact NIR form.
-        InvalidInputError: an unknown dtype, or inputs or T of a graph that nobody has told.
+        InvalidInputError: an unknown dtype, or inputs, T or dt that the graph needs and that nobody says.
     """
     import nir
 
     from zoo.nir_graphs import certificate, importing
+    from zoo.nir_graphs.graph import FlatGraph
 
     source: Any = detector_name_or_graph
     if isinstance(source, str | Path) and Path(source).suffix != ".nir":
@@ -390,9 +394,9 @@ def certify(
         source, inputs = source.to_nir(image_size), inputs or pixels
     elif hasattr(source, "runnable"):
         source = source.runnable.graph
-    if not isinstance(source, str | Path | nir.NIRGraph):
+    if not isinstance(source, str | Path | nir.NIRGraph | FlatGraph):
         raise InvalidInputError(f"only detectors and graphs are certified, not {type(source).__name__}")
-    graph, _ = importing.prepare(source)
+    graph = importing.prepare(source, dt=dt)
     return certificate.certify(graph, dtype=dtype, inputs=inputs, time_steps=time_steps)
 
 
@@ -446,7 +450,7 @@ def import_nir(
     from zoo.nir_graphs import importing
 
     builder = get_backend(backend)
-    graph, _ = importing.prepare(path_or_graph, dt=dt)
+    graph = importing.prepare(path_or_graph, dt=dt)
     return builder.build(graph)
 
 

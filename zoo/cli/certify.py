@@ -38,6 +38,12 @@ def certify(
             help="What a .nir file is fed: multiples of 2^EXPONENT in LOW..HIGH.",
         ),
     ] = None,
+    dt: Annotated[
+        float | None,
+        typer.Option(
+            help="Length of a step in the unit of a .nir file's time constants; by default from its metadata."
+        ),
+    ] = None,
     record_results: Annotated[
         bool, typer.Option("--record-results", help="Add a row to results/certificates.csv (in a checkout).")
     ] = False,
@@ -51,7 +57,9 @@ def certify(
     if record_results:
         ledger.results_folder()
     inputs = None if grid is None else _grid(grid)
-    found = zoo.certify(name, dtype=dtype, time_steps=time_steps, image_size=parse_size(image_size), inputs=inputs)
+    found = zoo.certify(
+        name, dtype=dtype, time_steps=time_steps, image_size=parse_size(image_size), inputs=inputs, dt=dt
+    )
     write_json(json, found.to_dict())
     if record_results:
         row: dict[str, object] = {

@@ -233,18 +233,18 @@ def centre_thresholds(detector: Detector) -> None:
     The potential's grid comes from the analysis of the exported graph. A threshold moves by less than a grid unit and past
     none of the grid's points, so no decision changes: u > theta holds for the same u.
     """
-    from zoo.nir_graphs import metadata
     from zoo.nir_graphs.certificate import certify
+    from zoo.nir_graphs.normalise import normalise
 
     allow_thresholds_per_channel(detector)
-    graph = detector.to_nir()
+    graph = normalise(detector.to_nir())
     found = certify(graph)
-    for name, segments in metadata.get(graph).neurons.items():
+    for name, segments in graph.info.neurons.items():
         module: Any = detector.network.get_submodule(name)
         start = 0
         for nodes in segments:
             grid = found.nodes[nodes[0]].potential_grid
-            stop = start + int(graph.nodes[nodes[0]].output_type["output"][0])
+            stop = start + graph.nodes[nodes[0]].shape[0]
             part = module.thresholds[:, start:stop].double()
             unit = torch.exp2(torch.tensor(grid, dtype=torch.float64))
             # a potential that is always zero lies on every grid: its threshold stays where it is

@@ -12,13 +12,13 @@ from zoo.detectors.base import DetectorBase
 from zoo.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    import nir
+    from zoo.nir_graphs.graph import FlatGraph
 
 
 class RunnableGraph(Protocol):
     """What :class:`GraphDetector` needs of a runnable graph."""
 
-    graph: nir.NIRGraph
+    graph: FlatGraph
     dtype: torch.dtype
 
     def __call__(self, x: Tensor) -> dict[str, Tensor]:
@@ -36,13 +36,11 @@ class GraphDetector(DetectorBase):
     """
 
     def __init__(self, runnable: RunnableGraph, config: ModelConfig, encoder: nn.Module | None = None) -> None:
-        from zoo.nir_graphs import metadata
-
         self.runnable = runnable
         self.encoder = encoder
         self.config = config
         self.card = None
-        self.info = metadata.get(runnable.graph)
+        self.info = runnable.graph.info
 
     @property
     def dtype(self) -> torch.dtype:

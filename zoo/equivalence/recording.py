@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zoo.equivalence.report import Report
-from zoo.nir_graphs import metadata
-from zoo.nir_graphs.structure import evaluation_order
+from zoo.nir_graphs.graph import FlatGraph
 from zoo.support.files import new_directory
 
 Array = npt.NDArray[Any]
@@ -65,7 +64,7 @@ class Run:
     potentials: Mapping[str, Array]
 
 
-def write_recording(report: Report, graph: nir.NIRGraph, directory: str | Path, *, overwrite: bool = False) -> Path:
+def write_recording(report: Report, graph: FlatGraph, directory: str | Path, *, overwrite: bool = False) -> Path:
     """Write everything that a report recorded.
 
     Args:
@@ -80,14 +79,13 @@ def write_recording(report: Report, graph: nir.NIRGraph, directory: str | Path, 
     Raises:
         InvalidInputError: the directory exists.
     """
-    dt = metadata.get(graph).dt
     runs = {key: _joined(parts) for key, parts in report.traces.items()}
-    order = [name for name in evaluation_order(graph) if name in next(iter(runs.values())).spikes]
+    order = [name for name in graph.order if name in next(iter(runs.values())).spikes]
     with new_directory(directory, overwrite=overwrite) as folder:
         files, pictures, divergence = [], [], []
         for (inputs, backend), run in runs.items():
             files.append(f"{inputs}-{backend}.nirdata.h5")
-            nir.write_data(folder / files[-1], graph_data(run, dt))
+            nir.write_data(folder / files[-1], graph_data(run, graph.dt))
         for inputs in dict.fromkeys(inputs for inputs, _ in runs):
             group = {backend: run for (name, backend), run in runs.items() if name == inputs}
             pictures.append(f"rasters-{inputs}.png")
@@ -191,9 +189,7 @@ def _panel(expected: Array, found: Array) -> Array:
     return image
 
 
-def draw_divergence(
-    group: Mapping[str, Run], order: Sequence[str], graph: nir.NIRGraph, path: Path, *, title: str
-) -> str:
+def draw_divergence(group: Mapping[str, Run], order: Sequence[str], graph: FlatGraph, path: Path, *, title: str) -> str:
     """Potentials of the first neuron that differs, judge and backend; empty, and nothing drawn, where none does."""
     judge = group["reference"]
     for backend, run in group.items():
@@ -223,14 +219,15 @@ def _first(judge: Run, run: Run, order: Sequence[str]) -> tuple[str, int, int, i
 
 
 def _draw_potentials(
-    judge: Run, run: Run, graph: nir.NIRGraph, place: tuple[str, int, int, int], path: Path, *, labels: tuple[str, str]
+    judge: Run, run: Run, graph: FlatGraph, place: tuple[str, int, int, int], path: Path, *, labels: tuple[str, str]
 ) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     node, step, sample, neuron = place
-    node_object: Any = graph.nodes[node]
-    threshold = np.asarray(getattr(node_object, "threshold", getattr(node_object, "v_threshold", 0.0))).ravel()[neuron]
+    fields = graph.nodes[node].values
+    field = next((name for name in ("threshold", "v_threshold") if name in fields), None)
+    threshold = 0.0 if field is None else float(graph.nodes[node].full(field).ravel()[neuron])
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()

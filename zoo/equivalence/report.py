@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 from zoo.support.files import write_atomically
 
 if TYPE_CHECKING:
-    import nir
     from rich.table import Table
+
+    from zoo.nir_graphs.graph import FlatGraph
 
 HEAD_TOLERANCE = 1e-9  # relative, in float64
 FLOAT32_FLOOR = 0.5  # spike IoU below which float32 rounding cannot be called harmless any more
@@ -194,7 +195,7 @@ class Report:
     certified: bool = False
     refused: dict[str, list[str]] = field(default_factory=dict)
     traces: dict[tuple[str, str], list[Any]] = field(default_factory=dict, repr=False)
-    graph: nir.NIRGraph | None = field(default=None, repr=False)
+    graph: FlatGraph | None = field(default=None, repr=False)
 
     judge = "numpy reference in float64"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy.typing as npt
 import torch
@@ -18,10 +18,7 @@ from zoo.detectors.detector import Detector
 from zoo.errors import InvalidInputError
 from zoo.layers.neurons import FoldedNeuron
 from zoo.layers.rate_neurons import SignedIF
-from zoo.nir_graphs import metadata
-
-if TYPE_CHECKING:
-    import nir
+from zoo.nir_graphs.graph import FlatGraph
 
 Array = npt.NDArray[Any]
 
@@ -75,13 +72,13 @@ class ModuleRunner:
     name = "module"
     own_cells: tuple[int, int] | None = None
 
-    def __init__(self, detector: Detector, graph: nir.NIRGraph, dtype: torch.dtype) -> None:
+    def __init__(self, detector: Detector, graph: FlatGraph, dtype: torch.dtype) -> None:
         self.network = copy.deepcopy(detector.network).to(dtype)
         self.dtype = dtype
         self.steps = detector.time_steps
-        self.info = metadata.get(graph)
+        self.info = graph.info
         self.owners = {node: name for name, groups in self.info.neurons.items() for nodes in groups for node in nodes}
-        self.channels = {node: _threshold(graph.nodes[node]).shape[0] for node in self.owners}
+        self.channels = {node: graph.nodes[node].shape[0] for node in self.owners}
         neurons = {name for name, module in self.network.named_modules() if isinstance(module, FoldedNeuron)}
         self.signed = {name for name in neurons if isinstance(self.network.get_submodule(name), SignedIF)}
         if neurons != set(self.info.neurons):
@@ -130,11 +127,6 @@ class ModuleRunner:
             start = stop
 
 
-def _threshold(node: Any) -> Array:
-    array: Array = node.threshold if hasattr(node, "threshold") else node.v_threshold
-    return array
-
-
 class GraphRunner:
     """A backend that runs the exported graph.
 
@@ -147,7 +139,7 @@ class GraphRunner:
         UnsupportedGraphError: the backend cannot run it exactly.
     """
 
-    def __init__(self, name: str, graph: nir.NIRGraph, dtype: torch.dtype) -> None:
+    def __init__(self, name: str, graph: FlatGraph, dtype: torch.dtype) -> None:
         from zoo.adapters.base import get_backend
 
         self.name = name

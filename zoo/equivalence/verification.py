@@ -24,14 +24,12 @@ from zoo.equivalence.probes import default_images, given_images
 from zoo.equivalence.report import Comparison, NodeResult, Report
 from zoo.equivalence.runners import Array, GraphRunner, ModuleRunner, Recorded, Recording, Runner
 from zoo.errors import InvalidInputError
-from zoo.nir_graphs import metadata as nir_metadata
 from zoo.nir_graphs import reference
 from zoo.nir_graphs.certificate import Certificate, certify
-from zoo.nir_graphs.structure import evaluation_order
+from zoo.nir_graphs.graph import FlatGraph
+from zoo.nir_graphs.normalise import Graph, normalise
 
 if TYPE_CHECKING:
-    import nir
-
     from zoo.data.images import ImageSource
 
 RECORDED = 4  # default images per group where everything is kept
@@ -63,7 +61,7 @@ def verify_in_each(
     images: Images = None,
     time_steps: int | None = None,
     record: bool = False,
-    graph: nir.NIRGraph | None = None,
+    graph: Graph | None = None,
 ) -> list[Report]:
     """Compare in several dtypes against one run of the judge.
 
@@ -86,14 +84,14 @@ def verify_in_each(
     if torch.float32 in dtypes:  # every backend, the judge too, sees the very same numbers
         groups = {name: frames.float().double() for name, frames in groups.items()}
     image_size = _common_size(groups)
-    graph = deployed.to_nir(image_size) if graph is None else graph
-    names, refused = _willing(names, asked, graph)
+    flat = normalise(deployed.to_nir(image_size) if graph is None else graph)
+    names, refused = _willing(names, asked, flat)
     runners: dict[torch.dtype, list[Runner]] = {
-        dtype: [ModuleRunner(deployed, graph, dtype), *(GraphRunner(name, graph, dtype) for name in names)]
+        dtype: [ModuleRunner(deployed, flat, dtype), *(GraphRunner(name, flat, dtype) for name in names)]
         for dtype in dtypes
     }
-    proofs = {dtype: _certificate(graph, dtype) for dtype in dtypes}
-    work = _Comparing(graph, [runner for group in runners.values() for runner in group], record=record)
+    proofs = {dtype: _certificate(flat, dtype) for dtype in dtypes}
+    work = _Comparing(flat, [runner for group in runners.values() for runner in group], record=record)
     tallies = {name: work.compare(name, frames) for name, frames in groups.items()}
     return [
         Report(
@@ -112,7 +110,7 @@ def verify_in_each(
             certified=proof is not None and proof.certified,
             refused=refused,
             traces={key[:2]: traces for key, traces in work.traces.items() if key[2] in (dtype, None)},
-            graph=graph,
+            graph=flat,
         )
         for dtype in dtypes
     ]
@@ -169,7 +167,7 @@ def _names(backends: str | Sequence[str]) -> tuple[list[str], set[str]]:
     return names, asked
 
 
-def _willing(names: list[str], asked: set[str], graph: nir.NIRGraph) -> tuple[list[str], dict[str, list[str]]]:
+def _willing(names: list[str], asked: set[str], graph: FlatGraph) -> tuple[list[str], dict[str, list[str]]]:
     """Backends that run the graph, and why the others do not; one that was asked for by name may not refuse."""
     from zoo.adapters.base import get_backend
 
@@ -177,8 +175,8 @@ def _willing(names: list[str], asked: set[str], graph: nir.NIRGraph) -> tuple[li
     return [name for name in names if not reasons.get(name)], {name: why for name, why in reasons.items() if why}
 
 
-def _certificate(graph: nir.NIRGraph, dtype: torch.dtype) -> Certificate | None:
-    if nir_metadata.get(graph).input_grid is None:
+def _certificate(graph: FlatGraph, dtype: torch.dtype) -> Certificate | None:
+    if graph.info.input_grid is None:
         return None
     return certify(graph, dtype=str(dtype).removeprefix("torch."))
 
@@ -293,7 +291,7 @@ class _Comparing:
         record: keep all traces.
     """
 
-    def __init__(self, graph: nir.NIRGraph, runners: Sequence[Runner], *, record: bool) -> None:
+    def __init__(self, graph: FlatGraph, runners: Sequence[Runner], *, record: bool) -> None:
         self.graph = graph
         self.runners = runners
         self.owners = next(runner.owners for runner in runners if isinstance(runner, ModuleRunner))
@@ -330,7 +328,7 @@ class _Comparing:
         return found
 
 
-def _judge(graph: nir.NIRGraph, frames: Tensor, traces: list[Any] | None) -> Recording:
+def _judge(graph: FlatGraph, frames: Tensor, traces: list[Any] | None) -> Recording:
     """The reference's outputs and spikes; a few images at a time, because potentials in float64 take most of the memory."""
     parts: list[Recording] = []
     for part in frames.split(max(1, CHUNK // (8 * frames[:, 0].numel())), dim=1):
@@ -338,7 +336,7 @@ def _judge(graph: nir.NIRGraph, frames: Tensor, traces: list[Any] | None) -> Rec
         parts.append(Recording(dict(trace.outputs), {node: spikes > 0 for node, spikes in trace.spikes.items()}))
         if traces is not None:
             traces.append(trace)
-    order = [name for name in evaluation_order(graph) if name in parts[0].spikes]  # what "first divergence" refers to
+    order = [name for name in graph.order if name in parts[0].spikes]  # what "first divergence" refers to
     return Recording(
         {name: np.concatenate([part.outputs[name] for part in parts], axis=1) for name in parts[0].outputs},
         {name: np.concatenate([part.spikes[name] for part in parts], axis=1) for name in order},

@@ -24,14 +24,15 @@ from torch.nn import functional as F
 from zoo.detectors.detector import Detector
 from zoo.equivalence.probes import default_images
 from zoo.nir_graphs import reference
-from zoo.nir_graphs.structure import predecessors
+from zoo.nir_graphs.graph import FlatGraph, FlatNode
+from zoo.nir_graphs.normalise import normalise
 from zoo.support.progress import progress_bar
 
 CONVENTION = (
     "NeuroBench's effective operations: input and weight are not zero; additions (ACs) for spikes, products (MACs) for other "
     "numbers; a sum of n spikes counts n times; padding excluded."
 )
-SYNAPTIC = (nir.Conv1d, nir.Conv2d, nir.Linear, nir.Affine)
+SYNAPTIC = frozenset({nir.Conv1d, nir.Conv2d, nir.Linear, nir.Affine})
 Array = npt.NDArray[np.float64]
 
 
@@ -64,18 +65,18 @@ class Activity:
         names = ("dense_macs", "effective_acs", "effective_macs")
         return {"spike_rate": self.spike_rate, **{name: getattr(self, name) / self.images for name in names}}
 
-    def observe(self, graph: nir.NIRGraph, sources: Mapping[str, list[str]], values: Mapping[str, Array]) -> None:
+    def observe(self, graph: FlatGraph, values: Mapping[str, Array]) -> None:
         """Add one time step."""
         for name, node in graph.nodes.items():
-            if isinstance(node, reference.SPIKING):
+            if node.facts.spiking:
                 self.spikes += float(values[name].sum())
                 self.places += values[name].size
-            elif isinstance(node, SYNAPTIC):
-                self._add(name, node, sum(values[source] for source in sources[name]))
+            elif node.type in SYNAPTIC:
+                self._add(name, node, sum(values[source] for source in graph.sources[name]))
 
-    def _add(self, name: str, node: Any, x: Any) -> None:
+    def _add(self, name: str, node: FlatNode, x: Any) -> None:
         if name not in self._fan_outs:
-            self._fan_outs[name] = fan_out(node, x.shape[1:])
+            self._fan_outs[name] = fan_out(node)
         effective, dense = self._fan_outs[name]
         self.dense_macs += dense * len(x)
         if np.array_equal(x, np.rint(x)):
@@ -84,31 +85,26 @@ class Activity:
             self.effective_macs += float(((x != 0) * effective).sum())
 
 
-def fan_out(node: Any, shape: tuple[int, ...]) -> tuple[Array, float]:
+def fan_out(node: FlatNode) -> tuple[Array, float]:
     """For each element of the input, how many weights that are not zero it meets; and how many weights all of them meet.
 
     Args:
         node: Conv1d, Conv2d, Linear or Affine.
-        shape: of one input, without the batch.
     """
-    weight = torch.from_numpy(np.asarray(node.weight, np.float64))
-    x = torch.zeros(1, *shape, dtype=torch.float64, requires_grad=True)
+    weight = torch.from_numpy(node["weight"].astype(np.float64))
+    x = torch.zeros(1, *node.input_shape, dtype=torch.float64, requires_grad=True)
     with torch.enable_grad():
         counts = [_apply(node, x, mask.double()).sum() for mask in (weight != 0, torch.ones_like(weight))]
         effective, dense = (torch.autograd.grad(count, x)[0] for count in counts)
     return effective[0].numpy(), float(dense.sum())
 
 
-def _apply(node: Any, x: Tensor, weight: Tensor) -> Tensor:
-    if isinstance(node, nir.Linear | nir.Affine):
+def _apply(node: FlatNode, x: Tensor, weight: Tensor) -> Tensor:
+    if node.type in {nir.Linear, nir.Affine}:
         return F.linear(x, weight)
-    axes = weight.dim() - 2
-    dilation = tuple(int(d) for d in np.broadcast_to(node.dilation, axes))
-    reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-    padding = [side for pair in reversed(reference.conv_padding(node.padding, reach)) for side in pair]
-    stride = tuple(int(s) for s in np.broadcast_to(node.stride, axes))
-    convolve = F.conv1d if axes == 1 else F.conv2d
-    return convolve(F.pad(x, padding), weight, None, stride, 0, dilation, int(node.groups))
+    padding = [side for pair in reversed(node["padding"]) for side in pair]
+    convolve = F.conv1d if node.type is nir.Conv1d else F.conv2d
+    return convolve(F.pad(x, padding), weight, None, node["stride"], 0, node["dilation"], node["groups"])
 
 
 def count(detector: Detector, *, images: int = 16, images_per_run: int = 4) -> Activity:
@@ -122,15 +118,14 @@ def count(detector: Detector, *, images: int = 16, images_per_run: int = 4) -> A
     Raises:
         ExportError: the detector has no exact NIR form.
     """
-    graph = detector.to_nir()
-    sources = predecessors(graph)
+    graph = normalise(detector.to_nir())
     given = default_images(detector.config, count=images)["digits"]
     with torch.inference_mode():
         frames = detector.frames(given).double().unflatten(0, (detector.config.time_steps, -1))
     found = Activity()
     with progress_bar("counting", total=images) as bar:
         for part in frames.split(images_per_run, dim=1):
-            reference.run(graph, part.numpy(), observe=lambda _t, values: found.observe(graph, sources, values))
+            reference.run(graph, part.numpy(), observe=lambda _t, values: found.observe(graph, values))
             found.images += part.shape[1]
             bar.advance(by=part.shape[1])
     return found

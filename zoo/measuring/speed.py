@@ -21,6 +21,7 @@ from zoo.detectors.detector import Detector
 from zoo.equivalence.probes import noise
 from zoo.errors import InvalidInputError, UnsupportedGraphError
 from zoo.layers.fourier import IRFFT2, RFFT2
+from zoo.nir_graphs import metadata
 from zoo.support.progress import progress_bar
 
 
@@ -122,7 +123,7 @@ def acyclic_net(
         edges += [(last, f"conv{layer}"), (f"conv{layer}", f"lif{layer}")]
         last = f"lif{layer}"
     nodes["output"] = nir.Output({"output": np.array(shape)})
-    return nir.NIRGraph(nodes, [*edges, (last, "output")], type_check=False)
+    return metadata.put(nir.NIRGraph(nodes, [*edges, (last, "output")], type_check=False), metadata.GraphInfo())
 
 
 def time_folding(
