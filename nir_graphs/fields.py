@@ -137,6 +137,7 @@ class Fields:
             InvalidGraphError: another shape, or a number that is not positive where it has to be.
         """
         array = self.reals(field, default)
+        small: Array
         if array.size == 1:
             small = array.reshape(())
         elif array.ndim != len(shape):
@@ -176,7 +177,7 @@ class Fields:
 
         Text 'same' keeps the size at stride 1, with the odd zero at the end, as torch does.
         """
-        raw = self.node.padding  # type: ignore[attr-defined]
+        raw: Any = getattr(self.node, "padding", None)
         word = text(raw)
         if word is None:
             return tuple((n, n) for n in self.whole("padding", len(reach), least=0))

@@ -105,7 +105,7 @@ def _convolution(fields: Fields, x: Shape, _dt: float) -> tuple[Values, Shape]:
     reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
     padding = fields.padding(reach, stride)
     spatial = [_window(fields, *parts) for parts in zip(x[1:], padding, reach, stride, strict=True)]
-    fields.stated_shape("input_shape", fields.node.input_shape, x[1:])  # type: ignore[attr-defined]
+    fields.stated_shape("input_shape", getattr(fields.node, "input_shape", None), x[1:])
     values = {"weight": frozen(weight), "bias": bias, "stride": stride, "dilation": dilation, "padding": padding}
     return {**values, "groups": groups}, (weight.shape[0], *spatial)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import nir
 import numpy as np
@@ -30,7 +30,7 @@ from zoo.nir_graphs.graph import Edge, FlatGraph, FlatNode
 from zoo.nir_graphs.nodes import FACTS, NEURONS
 from zoo.nir_graphs.structure import cycles
 
-Graph = nir.NIRGraph | FlatGraph
+Graph: TypeAlias = "nir.NIRGraph | FlatGraph"
 
 
 def normalise(graph: Graph, *, dt: Any = None, delayed_edges: Iterable[Edge] = ()) -> FlatGraph:
