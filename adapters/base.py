@@ -12,13 +12,15 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-import nir
 import torch
 from torch import Tensor
 
 from zoo.errors import InvalidInputError, MissingFrameworkError
 
 if TYPE_CHECKING:
+    from zoo.nir_graphs.fields import Note
+    from zoo.nir_graphs.graph import FlatGraph
+    from zoo.nir_graphs.normalise import Graph
     from zoo.nir_graphs.reference import Record, Trace
 
 BACKENDS = {
@@ -41,15 +43,26 @@ class Runnable(Protocol):
     """A graph in a form that runs.
 
     Attributes:
-        graph: the graph.
+        graph: what it runs, normalised.
         dtype: in which it computes.
-        own_cells: (neuron nodes that run on the framework's own cells, all neuron nodes). Neurons are LIF, IF, LI, I, CubaLIF
-            and CubaLI. A Threshold has no memory: no framework has a cell for it, and it counts in neither.
     """
 
-    graph: nir.NIRGraph
+    graph: FlatGraph
     dtype: torch.dtype
-    own_cells: tuple[int, int]
+
+    @property
+    def own_cells(self) -> tuple[int, int]:
+        """(neuron nodes that run on the framework's own cells, all neuron nodes).
+
+        Neurons are LIF, IF, LI, I, CubaLIF and CubaLI. A Threshold has no memory: no framework has a cell for it, and it counts
+        in neither.
+        """
+        ...
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What was changed or assumed when the graph was normalised, one sentence each."""
+        ...
 
     def __call__(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Input (T, B, ...), or one per Input node -> outputs (T, B, ...) by Output node, from rest."""
@@ -69,13 +82,18 @@ class Backend(Protocol):
 
     name: str
 
-    def check(self, graph: nir.NIRGraph) -> list[str]:
-        """Why this backend cannot run the graph exactly, one sentence per node in the way; empty if it can."""
+    def check(self, graph: Graph, *, dt: float | None = None) -> list[str]:
+        """Why this backend cannot run the graph exactly, one sentence per node in the way; empty if it can.
+
+        Raises:
+            InvalidGraphError, InvalidInputError: the graph is malformed or lacks dt; see
+                :func:`~zoo.nir_graphs.normalise.normalise`.
+        """
         ...
 
     def build(
         self,
-        graph: nir.NIRGraph,
+        graph: Graph,
         *,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
@@ -87,15 +105,16 @@ class Backend(Protocol):
         What it computes is fixed here: constants are rounded once, from the numbers that the graph stores.
 
         Args:
-            graph: flat NIR graph.
+            graph: any NIR graph; it is normalised first, and a ``FlatGraph`` is used as it is.
             dtype: in which to compute.
             device: torch device.
-            dt: length of a step; by default what the graph's metadata says, else 1.
+            dt: length of a step in the graph's unit of time; by default what its metadata says.
             fuse: use fused kernels, which give the very same bits; ``False`` runs node by node.
 
         Raises:
             UnsupportedGraphError: see :meth:`check`.
-            InvalidGraphError: the graph breaks the discrete-time contract.
+            InvalidGraphError, InvalidInputError: the graph is malformed or lacks dt; see
+                :func:`~zoo.nir_graphs.normalise.normalise`.
         """
         ...
 
@@ -115,15 +134,17 @@ def get_backend(name: str) -> Backend:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of frameworks, on the libraries that they use
             importlib.import_module(BACKENDS[name])
+            backend: Backend = importlib.import_module(f"zoo.adapters.{name}").BACKEND
     except (
         ImportError,
         AttributeError,
         OSError,
         RuntimeError,
     ) as error:  # versions that do not go together raise anything
+        if isinstance(error, ImportError) and (error.name or "").split(".")[0] == "zoo":
+            raise  # a fault of ours
         raise MissingFrameworkError(
             f"the backend {name!r} needs the package {BACKENDS[name]!r}, which cannot be imported ({error}): "
             + INSTALL.get(name, f"pip install 'nir-zoo[{name}]'")
         ) from error
-    backend: Backend = importlib.import_module(f"zoo.adapters.{name}").BACKEND
     return backend

@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import nir
 import torch
 from torch import Tensor, nn
 
-from zoo.adapters.checks import check_dt, check_type, given_inputs, nodes_of, unknown_nodes
-from zoo.adapters.membranes import NEURONS, Framework
+from zoo.adapters.checks import check_type, given_inputs
+from zoo.adapters.membranes import Framework
 from zoo.adapters.plan import Planner
 from zoo.adapters.units import Context, Unit
-from zoo.errors import InvalidInputError, UnsupportedGraphError
-from zoo.nir_graphs import metadata, shapes
+from zoo.errors import InvalidInputError
+from zoo.nir_graphs.fields import Note
+from zoo.nir_graphs.graph import FlatGraph
+from zoo.nir_graphs.normalise import Graph, normalise
 from zoo.nir_graphs.reference import Record, Trace, recorded_nodes
 
 
@@ -32,16 +33,13 @@ class TorchRunnable(nn.Module):
     node. To compute in another type, build it again: constants are rounded once, from what the graph stores.
 
     Args:
-        graph: flat graph.
+        graph: what to run.
         framework: brings the cells.
         dtype: of the computation, float32 or float64.
         device: torch device.
-        dt: length of a step; by default what the graph's metadata says, else 1.
         fuse: use fused kernels.
 
     Raises:
-        UnsupportedGraphError: a node that cannot be run exactly.
-        InvalidGraphError: a cycle without a Delay, a node without input, shapes or parameters that do not fit.
         InvalidInputError: another type than float32 or float64.
     """
 
@@ -49,29 +47,26 @@ class TorchRunnable(nn.Module):
 
     def __init__(
         self,
-        graph: nir.NIRGraph,
+        graph: FlatGraph,
         framework: Framework,
         *,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
-        dt: float | None = None,
         fuse: bool = True,
     ) -> None:
         super().__init__()
-        reasons = unsupported(graph, framework)
-        if reasons:
-            raise UnsupportedGraphError(framework.name, reasons)
-        shapes.infer(graph)
         check_type(dtype)
         self.graph, self.framework, self.dtype, self.fuse = graph, framework, dtype, fuse
-        self.dt = metadata.get(graph).dt if dt is None else dt
-        check_dt(self.dt)
-        self.inputs, self.outputs = nodes_of(graph, nir.Input), nodes_of(graph, nir.Output)
         self.register_buffer("_anchor", torch.zeros((), dtype=dtype, device=device), persistent=False)
         self.ops = nn.ModuleDict()
         self.units = self._plan(frozenset())
         self._plans: dict[frozenset[str], list[Unit]] = {}
         self._schedules: dict[frozenset[str], tuple[list[Unit], Counter[str]]] = {}
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What was changed or assumed when the graph was normalised."""
+        return self.graph.notes
 
     @property
     def device(self) -> torch.device:
@@ -81,7 +76,7 @@ class TorchRunnable(nn.Module):
     @property
     def own_cells(self) -> tuple[int, int]:
         """(neuron nodes on the framework's own cells, neuron nodes in all). Thresholds have no memory and count in neither."""
-        neurons = [name for name, node in self.graph.nodes.items() if isinstance(node, NEURONS)]
+        neurons = self.graph.where(lambda facts: facts.stateful)
         return sum(self._kept(name).is_own for name in neurons), len(neurons)
 
     def parameters_of(self, node: str) -> dict[str, nn.Parameter]:
@@ -109,15 +104,13 @@ class TorchRunnable(nn.Module):
         with exact_convolutions(self.device):
             for unit in units:
                 unit.run(context)
-        return {name: context.values[name] for name in self.outputs}, context
+        return {name: context.values[name] for name in self.graph.outputs}, context
 
     def _given(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.to(self.device, self.dtype) for name, value in given_inputs(self.graph, x).items()}
 
     def _plan(self, visible: frozenset[str]) -> list[Unit]:
-        return Planner(
-            self.graph, self.framework, self.dtype, self.dt, self._keep, fuse=self.fuse, visible=visible
-        ).plan()
+        return Planner(self.graph, self.framework, self.dtype, self._keep, fuse=self.fuse, visible=visible).plan()
 
     def _keep(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
         key = _key(name)
@@ -132,7 +125,7 @@ class TorchRunnable(nn.Module):
         """The units that outputs and recorded nodes need, and how often each value is read."""
         if wanted not in self._schedules:
             units = self._units_that_show(wanted)
-            readers = Counter(self.outputs)
+            readers = Counter(self.graph.outputs)
             needed = []
             for unit in reversed(units):
                 if any(readers[name] > 0 or name in wanted for name in unit.makes):
@@ -143,7 +136,7 @@ class TorchRunnable(nn.Module):
 
     def _units_that_show(self, wanted: frozenset[str]) -> list[Unit]:
         """A plan in which no wanted node is hidden inside a fused kernel."""
-        hidden = wanted - {name for unit in self.units for name in unit.makes} - set(self.inputs)
+        hidden = wanted - {name for unit in self.units for name in unit.makes} - set(self.graph.inputs)
         if not hidden:
             return self.units
         if hidden not in self._plans:
@@ -179,14 +172,6 @@ def exact_convolutions(device: torch.device) -> Iterator[None]:
             yield
 
 
-def unsupported(graph: nir.NIRGraph, framework: Framework) -> list[str]:
-    """Why a torch framework cannot run a graph exactly: one sentence per node in the way."""
-    refused = [
-        f"node {name!r} {why}" for name, node in graph.nodes.items() if (why := framework.refuses(node)) is not None
-    ]
-    return unknown_nodes(graph) + refused
-
-
 class TorchBackend:
     """A torch framework as a backend; see :class:`zoo.adapters.base.Backend`.
 
@@ -198,13 +183,14 @@ class TorchBackend:
         self.framework = framework
         self.name = framework.name
 
-    def check(self, graph: nir.NIRGraph) -> list[str]:
-        """See :class:`zoo.adapters.base.Backend`."""
-        return unsupported(graph, self.framework)
+    def check(self, graph: Graph, *, dt: float | None = None) -> list[str]:
+        """See :class:`zoo.adapters.base.Backend`. Nodes without a cell of the framework run on plain torch: none is refused."""
+        normalise(graph, dt=dt)
+        return []
 
     def build(
         self,
-        graph: nir.NIRGraph,
+        graph: Graph,
         *,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
@@ -212,4 +198,4 @@ class TorchBackend:
         fuse: bool = True,
     ) -> TorchRunnable:
         """See :class:`zoo.adapters.base.Backend`."""
-        return TorchRunnable(graph, self.framework, dtype=dtype, device=device, dt=dt, fuse=fuse)
+        return TorchRunnable(normalise(graph, dt=dt), self.framework, dtype=dtype, device=device, fuse=fuse)

@@ -10,23 +10,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import nir
 import numpy as np
 import torch
 
-from zoo.adapters.ops import Array, SumPool, compact, is_selection
-from zoo.nir_graphs.reference import delay_steps
-
-Sources = dict[str, list[str]]
-Targets = dict[str, list[str]]
-
-
-def number(value: Any) -> float | None:
-    """The one number that an array consists of, or None."""
-    array = compact(value)
-    return float(array) if array.ndim == 0 else None
+from zoo.adapters.ops import SumPool, is_selection
+from zoo.nir_graphs.fields import Array
+from zoo.nir_graphs.graph import FlatGraph, FlatNode
 
 
 def count_key(levels: Sequence[str]) -> str:
@@ -101,26 +92,26 @@ def is_ascending(thresholds: Iterable[Array]) -> bool:
     return all(bool((low <= high).all()) for low, high in pairwise(ordered))
 
 
-def find_banks(graph: nir.NIRGraph, sources: Sources, targets: Targets, excluded: Collection[str]) -> list[Bank]:
+def find_banks(graph: FlatGraph, excluded: Collection[str]) -> list[Bank]:
     """All Thresholds but the excluded ones. Those with the same in-edges go together if somebody reads them together."""
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name, node in graph.nodes.items():
-        if isinstance(node, nir.Threshold) and name not in excluded:
-            groups[tuple(sources[name])].append(name)
+    for name in graph.names(nir.Threshold):
+        if name not in excluded:
+            groups[graph.sources[name]].append(name)
     banks = []
     for inputs, names in groups.items():
-        for members in _read_together(names, targets):
-            thresholds = {name: np.asarray(compact(graph.nodes[name].threshold), np.float64) for name in members}
+        for members in _read_together(names, graph):
+            thresholds = {name: np.asarray(graph.nodes[name]["threshold"], np.float64) for name in members}
             levels = _in_order(thresholds)
             banks.append(Bank(levels, inputs, tuple(thresholds[name] for name in levels)))
     return banks
 
 
-def _read_together(names: Iterable[str], targets: Targets) -> list[list[str]]:
+def _read_together(names: Iterable[str], graph: FlatGraph) -> list[list[str]]:
     """Nodes in groups that share readers."""
     groups: list[tuple[set[str], list[str]]] = []
     for name in names:
-        readers, members = set(targets[name]), [name]
+        readers, members = set(graph.targets[name]), [name]
         for group in [group for group in groups if group[0] & readers]:
             groups.remove(group)
             readers, members = readers | group[0], group[1] + members
@@ -128,16 +119,13 @@ def _read_together(names: Iterable[str], targets: Targets) -> list[list[str]]:
     return [members for _, members in groups]
 
 
-def find_pooled(
-    graph: nir.NIRGraph, sources: Sources, targets: Targets, thermometers: Iterable[tuple[str, ...]]
-) -> list[PooledBank]:
+def find_pooled(graph: FlatGraph, thermometers: Iterable[tuple[str, ...]]) -> list[PooledBank]:
     """Max-pools of thermometer codes, of the given ones and, in turn, of those found."""
     queue, found = list(thermometers), []
     while queue:
         below = queue.pop()
         candidates = [
-            [(pool, top) for pool in targets[level] for top in _spike_of_pool(graph, sources, targets, pool)]
-            for level in below
+            [(pool, top) for pool in graph.targets[level] for top in _spike_of_pool(graph, pool)] for level in below
         ]
         for group in zip(*candidates, strict=False):
             pools, tops = zip(*group, strict=True)
@@ -147,39 +135,38 @@ def find_pooled(
     return found
 
 
-def _spike_of_pool(graph: nir.NIRGraph, sources: Sources, targets: Targets, pool: str) -> list[str]:
+def _spike_of_pool(graph: FlatGraph, pool: str) -> list[str]:
     """Threshold(0.5) nodes that read nothing but this SumPool2d, which reads one node alone."""
-    if not isinstance(graph.nodes[pool], nir.SumPool2d) or len(sources[pool]) != 1:
+    if graph.nodes[pool].type is not nir.SumPool2d or len(graph.sources[pool]) != 1:
         return []
     return [
         top
-        for top in targets[pool]
-        if isinstance(graph.nodes[top], nir.Threshold)
-        and sources[top] == [pool]
-        and number(graph.nodes[top].threshold) == 0.5
+        for top in graph.targets[pool]
+        if graph.nodes[top].type is nir.Threshold
+        and graph.sources[top] == (pool,)
+        and graph.nodes[top].number("threshold") == 0.5
     ]
 
 
-def _max_pool_like(graph: nir.NIRGraph, pools: Sequence[str]) -> bool:
+def _max_pool_like(graph: FlatGraph, pools: Sequence[str]) -> bool:
     """Whether all pools are alike, and every window has at least one pixel inside (max_pool2d's own condition)."""
     parts = [SumPool(graph.nodes[pool], torch.float32) for pool in pools]
     alike = {(part.kernel, part.stride, part.padding) for part in parts}
     return len(alike) == 1 and all(2 * p <= k for p, k in zip(parts[0].padding, parts[0].kernel, strict=True))
 
 
-def match_soft_reset(
-    graph: nir.NIRGraph, component: Sequence[str], sources: Sources, targets: Targets, dt: float
-) -> SoftReset | None:
+def match_soft_reset(graph: FlatGraph, component: Sequence[str]) -> SoftReset | None:
     """Recognise the canonical loop in a strongly connected component, or None. Only its spikes may be read outside."""
     kinds: dict[type, list[str]] = defaultdict(list)
+    sources, targets = graph.sources, graph.targets
     for name in component:
-        kinds[type(graph.nodes[name])].append(name)
+        kinds[graph.nodes[name].type].append(name)
     if set(kinds) != {nir.Delay, nir.Scale, nir.Threshold} or len(kinds[nir.Delay]) != 1:
         return None
     delay, members = kinds[nir.Delay][0], set(component)
     potential, *reset_nodes = sources[delay]
-    decay = next((name for name in kinds[nir.Scale] if sources[name] == [delay]), None)
-    if decay is None or potential not in members or sources[potential][-1:] != [decay]:
+    decay = next((name for name in kinds[nir.Scale] if sources[name] == (delay,)), None)
+    if decay is None or potential not in members or sources[potential][-1:] != (decay,):
         return None
     outer = sources[potential][:-1]
     levels = kinds[nir.Threshold]
@@ -187,51 +174,49 @@ def match_soft_reset(
         bool(outer)
         and not members & set(outer)
         and members == {delay, potential, decay, *reset_nodes, *levels}
-        and isinstance(graph.nodes[potential], nir.Scale)
-        and number(graph.nodes[potential].scale) == 1.0
-        and bool((delay_steps(graph.nodes[delay], dt) == 1).all())
-        and all(sources[level] == [potential] for level in levels)
+        and graph.nodes[potential].type is nir.Scale
+        and graph.nodes[potential].number("scale") == 1.0
+        and graph.nodes[delay].number("steps") == 1
+        and all(sources[level] == (potential,) for level in levels)
         and all(
-            isinstance(graph.nodes[n], nir.Scale) and len(sources[n]) == 1 and sources[n][0] in levels
-            for n in reset_nodes
+            graph.nodes[n].type is nir.Scale and len(sources[n]) == 1 and sources[n][0] in levels for n in reset_nodes
         )
         and not any(set(targets[name]) - members for name in members - set(levels))
     )
-    return _soft_reset(graph, sources, levels, reset_nodes, decay, outer, members) if is_canonical else None
+    return _soft_reset(graph, levels, reset_nodes, decay, outer, members) if is_canonical else None
 
 
 def _soft_reset(
-    graph: nir.NIRGraph,
-    sources: Sources,
+    graph: FlatGraph,
     levels: list[str],
-    reset_nodes: list[str],
+    reset_nodes: Sequence[str],
     decay: str,
-    outer: list[str],
+    outer: Sequence[str],
     members: set[str],
 ) -> SoftReset:
-    thresholds = {name: np.asarray(compact(graph.nodes[name].threshold), np.float64) for name in levels}
+    thresholds = {name: np.asarray(graph.nodes[name]["threshold"], np.float64) for name in levels}
     ordered = _in_order(thresholds)
-    resets = [(ordered.index(sources[name][0]), compact(graph.nodes[name].scale)) for name in reset_nodes]
+    resets = [(ordered.index(graph.sources[name][0]), graph.nodes[name]["scale"]) for name in reset_nodes]
     return SoftReset(
         levels=ordered,
         sources=tuple(outer),
         thresholds=tuple(thresholds[name] for name in ordered),
         resets=tuple(resets),
-        decay=compact(graph.nodes[decay].scale),
+        decay=graph.nodes[decay]["scale"],
         inner=frozenset(members - set(levels)),
     )
 
 
-def find_chains(graph: nir.NIRGraph, sources: Sources, targets: Targets, keep: Collection[str]) -> list[list[str]]:
+def find_chains(graph: FlatGraph, keep: Collection[str]) -> list[list[str]]:
     """Maximal chains of at least two convolutions of zeros and ones, each read by the next one only.
 
     Nodes in ``keep`` may end a chain, but not be hidden inside one.
     """
     follows = {
         name: before[0]
-        for name, before in sources.items()
+        for name, before in graph.sources.items()
         if len(before) == 1
-        and targets[before[0]] == [name]
+        and graph.targets[before[0]] == (name,)
         and before[0] not in keep
         and _is_selection_2d(graph.nodes[name])
         and _is_selection_2d(graph.nodes[before[0]])
@@ -245,18 +230,16 @@ def find_chains(graph: nir.NIRGraph, sources: Sources, targets: Targets, keep: C
     return chains
 
 
-def _is_selection_2d(node: Any) -> bool:
-    return isinstance(node, nir.Conv2d) and is_selection(node)
+def _is_selection_2d(node: FlatNode) -> bool:
+    return node.type is nir.Conv2d and is_selection(node)
 
 
-def placement(node: Any) -> tuple[int, int] | None:
+def placement(node: FlatNode) -> tuple[int, int] | None:
     """(channels before, channels after) of a 1x1 convolution that puts its channels among zeros, as a part of a
     concatenation; or None."""
-    if not _is_selection_2d(node) or int(node.groups) != 1 or (np.atleast_1d(node.stride) != 1).any():
+    if not _is_selection_2d(node) or node["groups"] != 1 or node["stride"] != (1, 1) or any(map(any, node["padding"])):
         return None
-    if isinstance(node.padding, str | bytes) or (np.atleast_1d(node.padding) != 0).any():
-        return None
-    weight = np.asarray(node.weight)
+    weight = node["weight"]
     outputs, inputs = weight.shape[:2]
     start = int(weight[:, 0, 0, 0].argmax())
     if weight.shape[2:] != (1, 1) or start + inputs > outputs or weight.sum() != inputs:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.adapters.fusion import SoftReset
-from zoo.adapters.ops import Array, Constants, Convolution, Spike, fire
+from zoo.adapters.ops import Constants, Convolution, Spike, fire
 from zoo.layers.counting import count_exceeded, evenly_spaced
 from zoo.layers.surrogates import integer_spike
+from zoo.nir_graphs.fields import Array
 
 
 class Count(Constants):

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.adapters.ops import Array, Constants, Spike, compact, fire
+from zoo.adapters.ops import Constants, Spike, fire
+from zoo.nir_graphs.fields import Array
+from zoo.nir_graphs.graph import FlatNode
 
 State = Any
-NEURONS = (nir.LIF, nir.IF, nir.LI, nir.I, nir.CubaLIF, nir.CubaLI)
-"""Node types with a membrane."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,16 @@ class Membrane:
     reset: Array
 
 
-def membranes(node: Any, dt: float) -> list[Membrane]:
+def membranes(node: FlatNode, dt: float) -> list[Membrane]:
     """The membranes of a neuron node, in the order in which a signal passes them."""
     zero: Array = np.zeros(())
-    threshold: Array | None = None
-    reset = zero
-    if hasattr(node, "v_threshold"):
-        threshold = _f64(node.v_threshold)
-        reset = zero if node.v_reset is None else _f64(node.v_reset)
-    if isinstance(node, nir.I | nir.IF):
-        return [Membrane(None, dt * _f64(node.r), zero, threshold, reset)]
-    if isinstance(node, nir.LI | nir.LIF):
-        return [Membrane(dt / _f64(node.tau), _f64(node.r), _f64(node.v_leak), threshold, reset)]
-    synapse = Membrane(dt / _f64(node.tau_syn), _f64(node.w_in), zero, None, zero)
-    return [synapse, Membrane(dt / _f64(node.tau_mem), _f64(node.r), _f64(node.v_leak), threshold, reset)]
+    threshold, reset = (_f64(node["v_threshold"]), _f64(node["v_reset"])) if node.facts.spiking else (None, zero)
+    if node.type in {nir.I, nir.IF}:
+        return [Membrane(None, dt * _f64(node["r"]), zero, threshold, reset)]
+    if node.type in {nir.LI, nir.LIF}:
+        return [Membrane(dt / _f64(node["tau"]), _f64(node["r"]), _f64(node["v_leak"]), threshold, reset)]
+    synapse = Membrane(dt / _f64(node["tau_syn"]), _f64(node["w_in"]), zero, None, zero)
+    return [synapse, Membrane(dt / _f64(node["tau_mem"]), _f64(node["r"]), _f64(node["v_leak"]), threshold, reset)]
 
 
 class Cell(Constants):
@@ -206,15 +202,13 @@ class Framework:
         name: of the backend.
         cell: makes the framework's own cell for a membrane, or returns None where it has none that is exact.
         spike: its Heaviside function with a surrogate gradient.
-        refuses: says why a node cannot be run exactly at all, if it cannot.
     """
 
     name: str
     cell: Callable[[Membrane, torch.dtype], Cell | None]
     spike: Spike | None = None
-    refuses: Callable[[Any], str | None] = lambda _node: None
 
-    def neuron(self, node: Any, dtype: torch.dtype, dt: float) -> Cell:
+    def neuron(self, node: FlatNode, dtype: torch.dtype, dt: float) -> Cell:
         """The cell for a neuron node: the framework's own where it has one, else the plain one."""
         cells = [self.cell(m, dtype) or PlainCell(m, dtype, self.spike) for m in membranes(node, dt)]
         return cells[0] if len(cells) == 1 else Cascade(*cells)
@@ -235,4 +229,4 @@ def run_cell(cell: Cell, x: Tensor, *, with_potentials: bool) -> tuple[Tensor, T
 
 
 def _f64(value: Any) -> Array:
-    return np.asarray(compact(value), np.float64)
+    return np.asarray(value, np.float64)

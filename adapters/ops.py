@@ -12,28 +12,15 @@ from typing import Any
 
 import nir
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import InvalidGraphError
-from zoo.nir_graphs.reference import conv_padding, delay_steps
+from zoo.nir_graphs.fields import compact
+from zoo.nir_graphs.graph import FlatNode
 
-Array = npt.NDArray[Any]
 Spike = Callable[[Tensor], Tensor]
 """A framework's Heaviside function with its surrogate gradient: potential minus threshold -> 0 or 1."""
-
-
-def compact(value: Any) -> Array:
-    """The smallest array that broadcasts to ``value``: axes along which nothing changes get length 1, one number is 0-d."""
-    array = np.asarray(value)
-    array = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)]
-    for axis in range(array.ndim):
-        first = array.take([0], axis)
-        if array.shape[axis] > 1 and (array == first).all():
-            array = first
-    return array.reshape(()) if array.size == 1 else array
 
 
 def tensor(value: Any, dtype: torch.dtype) -> Tensor:
@@ -52,49 +39,41 @@ class Constants(nn.Module):
 class Convolution(nn.Module):
     """``nir.Conv1d`` and ``nir.Conv2d``. Convolutions that only move values about are not trained."""
 
-    def __init__(self, node: Any, dtype: torch.dtype) -> None:
+    def __init__(self, node: FlatNode, dtype: torch.dtype) -> None:
         super().__init__()
-        array = np.asarray(node.weight)
         moves_only = is_selection(node)
-        self.weight = nn.Parameter(torch.tensor(array, dtype=dtype), requires_grad=not moves_only)
-        self.bias = nn.Parameter(torch.tensor(np.asarray(node.bias), dtype=dtype).reshape(-1), not moves_only)
-        axes = array.ndim - 2
-        self.function: Callable[..., Tensor] = F.conv1d if axes == 1 else F.conv2d
-        self.stride, self.dilation = _sizes(node.stride, axes), _sizes(node.dilation, axes)
-        self.groups = int(node.groups)
-        reach = [d * (k - 1) for d, k in zip(self.dilation, array.shape[2:], strict=True)]
-        sides = conv_padding(node.padding, reach)
-        if isinstance(node.padding, str | bytes) and any(map(any, sides)) and max(self.stride) > 1:
-            raise InvalidGraphError("padding 'same' goes with stride 1 only")
-        self.is_even = all(before == after for before, after in sides)
-        self.padding = tuple(before for before, _ in sides) if self.is_even else (0,) * axes
+        self.weight = nn.Parameter(torch.tensor(node["weight"], dtype=dtype), requires_grad=not moves_only)
+        self.bias = nn.Parameter(torch.tensor(node["bias"], dtype=dtype), not moves_only)
+        sides = node["padding"]
+        self.function: Callable[..., Tensor] = F.conv1d if len(sides) == 1 else F.conv2d
+        self.stride, self.dilation, self.groups = node["stride"], node["dilation"], node["groups"]
+        self.pads_alike = all(before == after for before, after in sides)
+        self.padding = tuple(before if self.pads_alike else 0 for before, _ in sides)
         self.margins = tuple(side for pair in reversed(sides) for side in pair)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, I, ...) -> (N, O, ...)."""
-        if not self.is_even:
+        if not self.pads_alike:
             x = F.pad(x, self.margins)
         return self.function(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-def is_selection(node: Any) -> bool:
+def is_selection(node: FlatNode) -> bool:
     """Whether a node is a convolution of zeros and ones without bias, such as rearrangements are made of."""
-    if not isinstance(node, nir.Conv1d | nir.Conv2d) or np.any(node.bias):
+    if node.type not in {nir.Conv1d, nir.Conv2d} or np.any(node["bias"]):
         return False
-    weight = np.asarray(node.weight)
+    weight = node["weight"]
     return bool(((weight == 0) | (weight == 1)).all())
 
 
 class Dense(nn.Module):
     """``nir.Affine`` and ``nir.Linear``: over the last axis."""
 
-    def __init__(self, node: Any, dtype: torch.dtype) -> None:
+    def __init__(self, node: FlatNode, dtype: torch.dtype) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.tensor(np.asarray(node.weight), dtype=dtype))
-        self.bias: nn.Parameter | None = None
-        if isinstance(node, nir.Affine):
-            bias = np.array(np.broadcast_to(node.bias, self.weight.shape[:1]))
-            self.bias = nn.Parameter(torch.tensor(bias, dtype=dtype))
+        self.weight = nn.Parameter(torch.tensor(node["weight"], dtype=dtype))
+        bias = nn.Parameter(torch.tensor(node["bias"], dtype=dtype)) if node.type is nir.Affine else None
+        self.register_parameter("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ..., I) -> (N, ..., O)."""
@@ -106,9 +85,9 @@ class Scale(Constants):
 
     scale: Tensor
 
-    def __init__(self, node: nir.Scale, dtype: torch.dtype) -> None:
+    def __init__(self, node: FlatNode, dtype: torch.dtype) -> None:
         super().__init__()
-        self.constant("scale", node.scale, dtype)
+        self.constant("scale", node["scale"], dtype)
         self.is_identity = self.scale.dim() == 0 and self.scale.item() == 1.0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,11 +98,11 @@ class Scale(Constants):
 class SumPool(nn.Module):
     """``nir.SumPool2d``, and ``nir.AvgPool2d``, whose padding counts."""
 
-    def __init__(self, node: Any, _dtype: torch.dtype) -> None:
+    def __init__(self, node: FlatNode, _dtype: torch.dtype) -> None:
         super().__init__()
-        self.kernel, self.stride = _sizes(node.kernel_size, 2), _sizes(node.stride, 2)
-        self.padding = _sizes(node.padding, 2)
-        self.divisor = self.kernel[0] * self.kernel[1] if isinstance(node, nir.AvgPool2d) else 1
+        self.kernel, self.stride = node["kernel_size"], node["stride"]
+        self.padding = tuple(before for before, _ in node["padding"])
+        self.divisor = self.kernel[0] * self.kernel[1] if node.type is nir.AvgPool2d else 1
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H', W')."""
@@ -138,20 +117,19 @@ class SumPool(nn.Module):
 class Flatten(nn.Module):
     """``nir.Flatten``; its axes do not count the batch."""
 
-    def __init__(self, node: nir.Flatten, _dtype: torch.dtype) -> None:
+    def __init__(self, node: FlatNode, _dtype: torch.dtype) -> None:
         super().__init__()
-        self.start, self.end = int(node.start_dim), int(node.end_dim)
+        self.start, self.end = node["start_dim"] + 1, node["end_dim"] + 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Axes start..end become one."""
-        rank = x.dim() - 1
-        return x.flatten(self.start % rank + 1, self.end % rank + 1)
+        return x.flatten(self.start, self.end)
 
 
 class Identity(nn.Module):
     """``nir.Output``."""
 
-    def __init__(self, _node: Any, _dtype: torch.dtype) -> None:
+    def __init__(self, _node: FlatNode, _dtype: torch.dtype) -> None:
         super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,9 +152,9 @@ class Threshold(Constants):
 
     threshold: Tensor
 
-    def __init__(self, node: nir.Threshold, dtype: torch.dtype, spike: Spike | None = None) -> None:
+    def __init__(self, node: FlatNode, dtype: torch.dtype, spike: Spike | None = None) -> None:
         super().__init__()
-        self.constant("threshold", node.threshold, dtype)
+        self.constant("threshold", node["threshold"], dtype)
         self.spike = spike
 
     def forward(self, x: Tensor) -> Tensor:
@@ -189,10 +167,10 @@ class Delay(nn.Module):
 
     steps: Tensor
 
-    def __init__(self, node: nir.Delay, dt: float) -> None:
+    def __init__(self, node: FlatNode) -> None:
         super().__init__()
-        steps = compact(delay_steps(node, dt))
-        self.shape = tuple(np.shape(node.delay))
+        steps = node["steps"]
+        self.shape = node.shape
         self.counts = [int(count) for count in np.unique(steps)]
         self.register_buffer("steps", torch.from_numpy(np.array(steps)), persistent=False)
 
@@ -215,7 +193,7 @@ class Delay(nn.Module):
         return out
 
 
-LAYERS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
+LAYERS: dict[type, Callable[[FlatNode, torch.dtype], nn.Module]] = {
     nir.Output: Identity,
     nir.Conv1d: Convolution,
     nir.Conv2d: Convolution,
@@ -227,8 +205,3 @@ LAYERS: dict[type, Callable[[Any, torch.dtype], nn.Module]] = {
     nir.Flatten: Flatten,
 }
 """Node types without memory; each is run once on all time steps folded into the batch."""
-
-
-def _sizes(value: Any, axes: int) -> tuple[int, ...]:
-    values = [int(one) for one in np.atleast_1d(value)]
-    return tuple(values * axes if len(values) == 1 else values)

@@ -7,7 +7,7 @@ node, under ``fusion.count_key``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -19,7 +19,6 @@ from zoo.adapters.fusion import count_key
 from zoo.adapters.kernels import Count, SoftResetCell
 from zoo.adapters.membranes import Cell, run_cell
 from zoo.adapters.ops import Delay, SumPool, Threshold
-from zoo.errors import InvalidGraphError
 
 
 @dataclass
@@ -43,16 +42,11 @@ class Context:
         """Whether anybody will read or record a value."""
         return self.readers[name] > 0 or name in self.wanted
 
-    def take(self, terms: Sequence[str], reader: str) -> Tensor:
+    def take(self, terms: Sequence[str]) -> Tensor:
         """Sum of the terms, left to right; drops what nobody reads any more."""
         total = self.values[terms[0]]
         for index, term in enumerate(terms[1:]):
             value = self.values[term]
-            if value.shape != total.shape:
-                raise InvalidGraphError(
-                    f"the in-edges of node {reader!r} have different shapes, {tuple(total.shape[2:])} and, from {term!r}, "
-                    f"{tuple(value.shape[2:])}"
-                )
             # from the second addition on the sum is ours alone and can be changed in place
             total = total + value if index == 0 else total.add_(value)
         self.release(terms)
@@ -113,7 +107,7 @@ class Sum(Unit):
 
     def run(self, context: Context) -> None:
         """See :class:`Unit`."""
-        context.put(self.name, context.take(self.reads, self.name))
+        context.put(self.name, context.take(self.reads))
 
 
 @dataclass
@@ -124,7 +118,7 @@ class Layer(Unit):
 
     def run(self, context: Context) -> None:
         """See :class:`Unit`."""
-        x = context.take(self.reads, self.name)
+        x = context.take(self.reads)
         y = fold(self.op, x)
         if isinstance(self.op, Threshold):
             context.note(self.name, x, y)
@@ -141,7 +135,7 @@ class Shift(Unit):
 
     def run(self, context: Context) -> None:
         """See :class:`Unit`."""
-        y = self.op(context.take(self.reads, self.name))
+        y = self.op(context.take(self.reads))
         context.note(self.name, y)
         context.put(self.name, y)
 
@@ -155,7 +149,7 @@ class Neuron(Unit):
 
     def run(self, context: Context) -> None:
         """See :class:`Unit`."""
-        x = context.take(self.reads, self.name)
+        x = context.take(self.reads)
         y, potentials = run_cell(self.cell, x, with_potentials=self.name in context.wanted)
         if potentials is not None:
             context.note(self.name, potentials, y if self.fires else None)
@@ -171,7 +165,7 @@ class BankUnit(Unit):
 
     def run(self, context: Context) -> None:
         """See :class:`Unit`."""
-        x = context.take(self.reads, self.levels[0])
+        x = context.take(self.reads)
         key = count_key(self.levels)
         if context.readers[key] > 0:
             context.put(key, self.count(x))
@@ -196,7 +190,7 @@ class PoolUnit(Unit):
 
     def run(self, context: Context) -> None:
         """See :class:`Unit`."""
-        counts = context.take(self.reads, self.levels[0])
+        counts = context.take(self.reads)
         flat = counts.flatten(0, 1)
         pooled = F.max_pool2d(flat, self.pool.kernel, self.pool.stride, self.pool.padding)
         pooled = pooled.unflatten(0, counts.shape[:2])
@@ -218,7 +212,7 @@ class SoftResetUnit(Unit):
 
     def run(self, context: Context) -> None:
         """See :class:`Unit`."""
-        counts, potentials = self.cell(context.take(self.reads, self.levels[0]))
+        counts, potentials = self.cell(context.take(self.reads))
         context.put(count_key(self.levels), counts)
         put_levels(context, self.levels, self.cell.count, potentials)
 
@@ -234,7 +228,7 @@ class Loop(Unit):
         fires: which of them spike.
     """
 
-    sources: dict[str, list[str]]
+    sources: Mapping[str, Sequence[str]]
     ops: dict[str, nn.Module]
     fires: frozenset[str]
     sums: ClassVar[bool] = False

@@ -9,6 +9,8 @@ import nir
 import numpy as np
 import numpy.typing as npt
 
+from zoo.nir_graphs import metadata
+
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 SPIKING_KINDS = ("LIF", "IF", "CubaLIF", "Threshold")
@@ -128,11 +130,11 @@ class Sketch:
         return self.add(nir.Output({"output": np.array(shape)}), inputs, shape, name)
 
     def graph(self, *, shuffled: bool = False) -> nir.NIRGraph:
-        """The graph, with its edges in the order of creation or shuffled."""
+        """The graph with dt = 1, with its edges in the order of creation or shuffled."""
         edges = list(self.edges)
         if shuffled:
             edges = [edges[i] for i in self.rng.permutation(len(edges))]
-        return nir.NIRGraph(self.nodes, edges, type_check=False)
+        return metadata.put(nir.NIRGraph(self.nodes, edges, type_check=False), metadata.GraphInfo(dt=1.0))
 
 
 def start(shape: Shape, seed: int = 0, *, dyadic: bool = False) -> Sketch:

@@ -12,14 +12,14 @@ import zoo
 from zoo.adapters.base import get_backend
 from zoo.nir_graphs import importing
 
-PAPER = Path(zoo.__file__).parent / "conformance" / "nir_paper"
+PAPER = Path(zoo.__file__).parent / "equivalence" / "conformance" / "nir_paper"
 
 
 @pytest.mark.parametrize("backend", ["reference", "snntorch", "norse", "spikingjelly", "sinabs", "jax", "brian2"])
 def test_lif_norse_reproduces_the_recording(backend: str) -> None:
     x, potential, spikes = np.loadtxt(PAPER / "lif_norse.csv", delimiter=",").T
-    graph, _ = importing.prepare(PAPER / "lif_norse.nir", dt=1e-4)
-    (neuron,) = (name for name, node in graph.nodes.items() if type(node).__name__ == "LIF")
+    graph = importing.prepare(PAPER / "lif_norse.nir", dt=1e-4)
+    (neuron,) = (name for name, node in graph.nodes.items() if node.kind == "LIF")
     runnable = get_backend(backend).build(graph, dtype=torch.float64)
     trace = runnable.run(torch.from_numpy(x).view(-1, 1, 1), record=[neuron])
     assert spikes.sum() == 4

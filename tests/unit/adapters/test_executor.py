@@ -145,7 +145,7 @@ def test_the_type_is_fixed_when_a_runnable_is_built() -> None:
         runnable.double()
     with pytest.raises(InvalidInputError, match="float16"):
         build(classifier(), dtype=torch.float16)
-    with pytest.raises(InvalidInputError, match="dt must be positive"):
+    with pytest.raises(InvalidInputError, match="dt must be a positive number"):
         build(classifier(), dt=-1.0)
 
 
