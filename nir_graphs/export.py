@@ -50,22 +50,32 @@ def export_module(module: nn.Module, input_shape: Shape, *, time_steps: int | No
     shape = tuple(input_shape)
     if len(shape) != 3 or any(not isinstance(n, int) or n < 1 for n in shape):
         raise InvalidInputError(f"input_shape must be (C, H, W) with positive whole numbers, got {input_shape}")
-    builder = Builder(time_steps)
-    builder.add(builder.unique("input"), nir.Input(np.array(shape)), [])
-    outputs = [builder.unique(f"output_{index}") for index in range(64)]  # no module may take these names
-    values = lower(builder, _Single(module) if is_leaf(module) else module, Value((Segment(("input",), shape),)))
-    for name, value in zip(outputs, values, strict=False):
+    builder, values, outputs = _lowered(module, shape, time_steps)
+    for name, value in zip(outputs, values, strict=True):
         segment = builder.joined(f"{name}.join", value)
         if len(segment.nodes) > 1:
             # stock tools return several edges into an Output as a tuple instead of their sum
             segment = builder.scaled(f"{name}.sum", segment, 1.0)
         builder.add(name, nir.Output(np.array(segment.shape)), segment.nodes)
     graph = nir.NIRGraph(builder.nodes, builder.edges, metadata={}, type_check=False)
-    notes: list[dict[str, Any]] = [{"node": name} for name in outputs[: len(values)]]
+    notes: list[dict[str, Any]] = [{"node": name} for name in outputs]
     info = metadata.GraphInfo(time_steps=builder.time_steps, outputs=notes, neurons=builder.neurons)
     graph = metadata.put(graph, info)
     normalise(graph)  # all shapes fit, and every cycle passes through a Delay
     return graph
+
+
+def _lowered(
+    module: nn.Module, shape: Shape, time_steps: int | None, reserved: int = 64
+) -> tuple[Builder, list[Value], list[str]]:
+    """(the nodes so far, the module's outputs, names of their Output nodes); no module may take ``reserved`` such names."""
+    builder = Builder(time_steps)
+    builder.add(builder.unique("input"), nir.Input(np.array(shape)), [])
+    outputs = [builder.unique(f"output_{index}") for index in range(reserved)]
+    values = lower(builder, _Single(module) if is_leaf(module) else module, Value((Segment(("input",), shape),)))
+    if len(values) > reserved:  # only now it is known how many there are
+        return _lowered(module, shape, time_steps, len(values))
+    return builder, values, outputs[: len(values)]
 
 
 def export_detector(detector: Detector, image_size: tuple[int, int] | int | None = None) -> nir.NIRGraph:

@@ -343,9 +343,10 @@ def export(
         )
     graph = detector.to_nir(image_size)
     if single_output:
+        from zoo.nir_graphs.normalise import normalise
         from zoo.nir_graphs.passes.single_output import single_output as merged
 
-        graph = merged(graph)
+        graph = merged(normalise(graph))[0].to_nir()
     return io.write(graph, path)
 
 

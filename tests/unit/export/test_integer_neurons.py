@@ -14,7 +14,7 @@ from zoo.errors import ExportError, InvalidGraphError
 from zoo.layers.neurons import ILIF
 from zoo.nir_graphs import metadata, reference
 from zoo.nir_graphs.export import export_module
-from zoo.nir_graphs.structure import predecessors
+from zoo.nir_graphs.normalise import normalise
 
 SHAPE = (3, 5, 4)
 
@@ -88,7 +88,7 @@ def test_one_step_is_parallel_thresholds() -> None:
 
 def test_several_steps_are_the_canonical_loop() -> None:
     graph = export_module(ILIF(2, time_steps=4, decay=0.9), SHAPE)
-    sources = predecessors(graph)
+    sources = {name: list(before) for name, before in normalise(graph).sources.items()}
     assert sources["layer.u"] == ["input", "layer.decay"]  # feedback comes last
     assert sources["layer.level1"] == sources["layer.level2"] == ["layer.u"]
     assert sources["layer.reset2"] == ["layer.level2"]

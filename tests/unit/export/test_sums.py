@@ -17,7 +17,7 @@ from zoo.errors import ExportError
 from zoo.layers.neurons import ILIF
 from zoo.nir_graphs import reference
 from zoo.nir_graphs.export import export_module
-from zoo.nir_graphs.structure import predecessors
+from zoo.nir_graphs.normalise import normalise
 
 
 class Net(nn.Module):
@@ -83,7 +83,7 @@ def test_the_other_order_would_not_be_bit_equal() -> None:
 
 def test_a_residual_stream_needs_no_nodes(compare: Any) -> None:
     graph = compare(Net(lambda n, a, b, c, *_: n.conv(torch.cat([a + b + c, a], dim=1))), (4, 6, 5))
-    assert predecessors(graph)["conv.seg0"] == ["parts.0", "parts.1", "parts.2"]
+    assert normalise(graph).sources["conv.seg0"] == ("parts.0", "parts.1", "parts.2")
     assert [name for name, node in graph.nodes.items() if isinstance(node, nir.Scale)] == ["output_0.sum"]
 
 
