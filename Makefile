@@ -6,7 +6,7 @@ STAMP := $(VENV)/.complete
 # The Hub client's Xet transfer bypasses plain HTTP servers; tests talk to local ones (see ../shared/facts/hub.md).
 export HF_HUB_DISABLE_XET = 1
 
-.PHONY: env demo test test-all fuzz lint clean
+.PHONY: env demo test test-all fuzz lint docs clean
 
 env: $(STAMP)
 
@@ -37,5 +37,9 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation as a site in site/; any broken link or reference is an error
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) demo-out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-out site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

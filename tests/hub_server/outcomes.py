@@ -67,7 +67,8 @@ def plain(text: str, folder: Path) -> str:
     text = text.replace(str(folder / "cache"), "CACHE").replace(str(folder), "FOLDER")
     text = re.sub(r"http://(127\.0\.0\.1|localhost):\d+", "HUB", text)
     text = re.sub(r"\([^()]*(Errno|disconnected|timed out)[^()]*\)", "(connection failed)", text)
-    return re.sub(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{12,64}\b", "...", text).replace("......", "...").replace("|", "/")
+    text = re.sub(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{12,64}\b", "...", text).replace("......", "...")
+    return text.replace("|", "/").replace("[", "\\[")  # neither ends a cell nor begins a link
 
 
 def _with(backend: str = "snntorch", name: str = TAG, **fault: Any) -> Callable[[World], str]:
