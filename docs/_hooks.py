@@ -1,6 +1,6 @@
 """MkDocs hooks: the command line reference is written from the command's own help, and modules behind symlinks are found.
 
-``zoo/nir_graphs``, ``zoo/adapters`` and ``zoo/hub`` are symlinks, which the parser behind mkdocstrings does not follow. So it is
+``zoo/nir_graphs``, ``zoo/adapters`` and ``zoo/hub`` are symlinks, which the parser behind mkdocstrings does not follow. It is
 given a copy of the package in which they are folders, and packages with an ``__init__.py``.
 """
 
