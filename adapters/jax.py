@@ -22,13 +22,14 @@ import torch
 from jax import lax
 from torch import Tensor
 
-from zoo.adapters.checks import check_dt, check_type, given_inputs, nodes_of, unknown_nodes
-from zoo.adapters.jax_ops import Operation, Parameters, Value, delay, operation, read_delay
-from zoo.adapters.membranes import NEURONS
-from zoo.errors import InvalidGraphError, InvalidInputError, UnsupportedGraphError
-from zoo.nir_graphs import metadata, shapes
-from zoo.nir_graphs.reference import SPIKING, Record, Trace, recorded_nodes
-from zoo.nir_graphs.structure import evaluation_order, predecessors
+from zoo.adapters.checks import check_type, given_inputs
+from zoo.adapters.jax_ops import Operation, Parameters, Value, operation, read_delay
+from zoo.errors import InvalidInputError
+from zoo.nir_graphs.fields import Note
+from zoo.nir_graphs.graph import FlatGraph
+from zoo.nir_graphs.nodes import STATEFUL
+from zoo.nir_graphs.normalise import Graph, normalise
+from zoo.nir_graphs.reference import Record, Trace, recorded_nodes
 
 _TYPES = {torch.float32: np.float32, torch.float64: np.float64}
 _PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "xpu": "gpu"}
@@ -39,47 +40,36 @@ class JaxRunnable:
     """A NIR graph in JAX. See :class:`zoo.adapters.base.Runnable`.
 
     Args:
-        graph: flat graph whose nodes are all known.
+        graph: what to run.
         dtype: of the computation, float32 or float64.
         device: torch's name of a device.
-        dt: length of a step; by default what the graph's metadata says, else 1.
 
     Raises:
-        InvalidGraphError: a cycle without a Delay, a node without input, shapes or parameters that do not fit.
         InvalidInputError: another type than float32 or float64, or a device that JAX does not have.
     """
 
-    def __init__(self, graph: nir.NIRGraph, *, dtype: torch.dtype, device: str, dt: float | None) -> None:
+    def __init__(self, graph: FlatGraph, *, dtype: torch.dtype, device: str) -> None:
         check_type(dtype)
-        shapes.infer(graph)
         self.graph, self.dtype, self._type = graph, dtype, _TYPES[dtype]
-        self.dt = metadata.get(graph).dt if dt is None else dt
-        check_dt(self.dt)
         self.device = _device(device)
-        self.order, self.sources = evaluation_order(graph), predecessors(graph)
-        self.outputs = nodes_of(graph, nir.Output)
-        self.delays: dict[str, tuple[Any, int]] = {}
+        self.delays = graph.names(nir.Delay)
         self.operations: dict[str, Operation] = {}
         with self._precision():
-            self._make_operations()
+            for name, node in graph.nodes.items():
+                if node.type not in {nir.Delay, nir.Input}:
+                    self.operations[name] = operation(node, self._type, graph.dt)
         self.parameters: Parameters = {name: op.parameters for name, op in self.operations.items() if op.parameters}
-        self.has_memory = bool(self.delays) or any(op.has_state for op in self.operations.values())
         self._compiled: dict[frozenset[str], Any] = {}
 
-    def _make_operations(self) -> None:
-        for name, node in self.graph.nodes.items():
-            try:
-                if isinstance(node, nir.Delay):
-                    self.delays[name] = delay(node, self.dt)
-                elif not isinstance(node, nir.Input):
-                    self.operations[name] = operation(node, self._type, self.dt)
-            except InvalidGraphError as error:
-                raise InvalidGraphError(f"node {name!r}: {error}") from None
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What was changed or assumed when the graph was normalised."""
+        return self.graph.notes
 
     @property
     def own_cells(self) -> tuple[int, int]:
         """(neuron nodes on Spyx's cells, neuron nodes in all)."""
-        cells = [self.operations[n].spyx_cells for n, node in self.graph.nodes.items() if isinstance(node, NEURONS)]
+        cells = [self.operations[name].spyx_cells for name in self.graph.names(*STATEFUL)]
         return sum(own == every for own, every in cells), len(cells)
 
     def __call__(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -89,7 +79,7 @@ class JaxRunnable:
     def run(self, x: Tensor | Mapping[str, Tensor], record: Record = "none") -> Trace:
         """The same as numpy arrays, with spikes and potentials of the recorded nodes."""
         outputs, values, potentials = self._execute(x, frozenset(recorded_nodes(self.graph, record)))
-        fires = {name for name in values if isinstance(self.graph.nodes[name], SPIKING)}
+        fires = {name for name in values if self.graph.nodes[name].facts.spiking}
         return Trace(
             {name: np.array(value) for name, value in outputs.items()},
             {name: np.array(values[name]) for name in potentials if name in fires},
@@ -98,7 +88,7 @@ class JaxRunnable:
 
     def function(self, parameters: Parameters, x: Any) -> dict[str, Value]:
         """Pure: constants and input (T, B, ...), or one per Input node -> outputs (T, B, ...) by Output node, from rest."""
-        given = dict(x) if isinstance(x, Mapping) else dict.fromkeys(nodes_of(self.graph, nir.Input), x)
+        given = dict(x) if isinstance(x, Mapping) else dict.fromkeys(self.graph.inputs, x)
         outputs: dict[str, Value] = self._sequence(frozenset(), parameters, given)[0]
         return outputs
 
@@ -119,7 +109,7 @@ class JaxRunnable:
         """All steps: scanned where something has memory, else folded into the batch."""
         first = next(iter(given.values()))
         zero = first.reshape(-1)[0] * 0  # what XLA cannot know before it runs: see jax_ops
-        if not self.has_memory:
+        if not self.graph.has_memory:
             folded = {name: value.reshape(-1, *value.shape[2:]) for name, value in given.items()}
             _, made = self._step(wanted, parameters, zero, None, folded)
             return jax.tree.map(lambda value: value.reshape(*first.shape[:2], *value.shape[1:]), made)
@@ -138,12 +128,12 @@ class JaxRunnable:
         """One step; ``state`` None is rest. Returns the state and (outputs, recorded values, recorded potentials)."""
         values, potentials, after = dict(now), dict(now), {}
         batch = next(iter(now.values())).shape[0]
-        for name in self.order:
+        for name in self.graph.order:
             if name in self.delays:
-                steps, longest = self.delays[name]
-                shape = np.shape(self.graph.nodes[name].delay)
-                past = jnp.zeros((longest, batch, *shape), self._type) if state is None else state[name]
-                values[name] = potentials[name] = read_delay(steps, past)
+                node = self.graph.nodes[name]
+                rest = (int(node["steps"].max()), batch, *node.shape)
+                past = jnp.zeros(rest, self._type) if state is None else state[name]
+                values[name] = potentials[name] = read_delay(node["steps"], past)
                 after[name] = past
             elif name in self.operations:
                 op = self.operations[name]
@@ -155,13 +145,14 @@ class JaxRunnable:
                     after[name] = left
         for name in self.delays:
             after[name] = jnp.concatenate([self._sum(name, values)[None], after[name][:-1]])
-        outputs = {name: values[name] for name in self.outputs}
+        outputs = {name: values[name] for name in self.graph.outputs}
         recorded = {name: values[name] for name in wanted if name in potentials}
         return after, (outputs, recorded, {name: potentials[name] for name in recorded})
 
     def _sum(self, name: str, values: dict[str, Value]) -> Value:
-        total = values[self.sources[name][0]]
-        for source in self.sources[name][1:]:
+        first, *others = self.graph.sources[name]
+        total = values[first]
+        for source in others:
             total = total + values[source]
         return total
 
@@ -181,13 +172,14 @@ class JaxBackend:
 
     name = "jax"
 
-    def check(self, graph: nir.NIRGraph) -> list[str]:
-        """Nodes that have no discrete-time meaning."""
-        return unknown_nodes(graph)
+    def check(self, graph: Graph) -> list[str]:
+        """Nothing: JAX runs every node type that has a discrete-time meaning."""
+        del graph
+        return []
 
     def build(
         self,
-        graph: nir.NIRGraph,
+        graph: Graph,
         *,
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
@@ -196,10 +188,7 @@ class JaxBackend:
     ) -> JaxRunnable:
         """See :class:`zoo.adapters.base.Backend`. XLA fuses what it likes."""
         del fuse
-        reasons = self.check(graph)
-        if reasons:
-            raise UnsupportedGraphError(self.name, reasons)
-        return JaxRunnable(graph, dtype=dtype, device=device, dt=dt)
+        return JaxRunnable(normalise(graph, dt=dt), dtype=dtype, device=device)
 
 
 BACKEND = JaxBackend()

@@ -20,9 +20,8 @@ from flax import nnx
 from jax import lax
 
 from zoo.adapters.membranes import Membrane, membranes
-from zoo.adapters.ops import Array, compact
-from zoo.errors import InvalidGraphError
-from zoo.nir_graphs.reference import conv_padding, delay_steps
+from zoo.nir_graphs.fields import Array
+from zoo.nir_graphs.graph import FlatNode
 
 Value = jax.Array
 Parameters = dict[str, Any]
@@ -61,29 +60,22 @@ def _stateless(parameters: Parameters, function: Callable[[Parameters, Value, Va
     return Operation(parameters, step)
 
 
-def _convolution(node: Any, dtype: Any) -> Operation:
-    weight = np.asarray(node.weight, dtype)
-    axes = weight.ndim - 2
-    stride, dilation = _sizes(node.stride, axes), _sizes(node.dilation, axes)
-    sides = conv_padding(node.padding, [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)])
-    if isinstance(node.padding, str | bytes) and any(map(any, sides)) and max(stride) > 1:
-        raise InvalidGraphError("padding 'same' goes with stride 1 only")
-    groups = int(node.groups)
+def _convolution(node: FlatNode, dtype: Any) -> Operation:
+    parameters = {name: node[name].astype(dtype) for name in ("weight", "bias")}
+    stride, sides, dilation, groups = (node[name] for name in ("stride", "padding", "dilation", "groups"))
 
     def apply(p: Parameters, _zero: Value, x: Value) -> Value:
         y = lax.conv_general_dilated(
             x, p["weight"], stride, sides, rhs_dilation=dilation, feature_group_count=groups,
             precision=lax.Precision.HIGHEST,
         )  # fmt: skip
-        return y + p["bias"].reshape(-1, *[1] * axes)
+        return y + p["bias"].reshape(-1, *[1] * len(stride))
 
-    return _stateless({"weight": weight, "bias": np.asarray(node.bias, dtype)}, apply)
+    return _stateless(parameters, apply)
 
 
-def _dense(node: Any, dtype: Any) -> Operation:
-    parameters = {"weight": np.asarray(node.weight, dtype)}
-    if isinstance(node, nir.Affine):
-        parameters["bias"] = np.asarray(node.bias, dtype)
+def _dense(node: FlatNode, dtype: Any) -> Operation:
+    parameters = {name: node[name].astype(dtype) for name in node.values}
 
     def apply(p: Parameters, _zero: Value, x: Value) -> Value:
         y = jnp.matmul(x, p["weight"].T, precision=lax.Precision.HIGHEST)
@@ -92,43 +84,34 @@ def _dense(node: Any, dtype: Any) -> Operation:
     return _stateless(parameters, apply)
 
 
-def _scale(node: nir.Scale, dtype: Any) -> Operation:
-    return _stateless(
-        {"scale": np.asarray(compact(node.scale)).astype(dtype)}, lambda p, zero, x: p["scale"] * x + zero
-    )
+def _scale(node: FlatNode, dtype: Any) -> Operation:
+    return _stateless({"scale": node["scale"].astype(dtype)}, lambda p, zero, x: p["scale"] * x + zero)
 
 
-def _pool(node: Any, dtype: Any) -> Operation:
-    kernel, stride = _sizes(node.kernel_size, 2), _sizes(node.stride, 2)
-    padding = [(0, 0), (0, 0), *((p, p) for p in _sizes(node.padding, 2))]
-    divisor = float(kernel[0] * kernel[1]) if isinstance(node, nir.AvgPool2d) else 1.0
+def _pool(node: FlatNode, dtype: Any) -> Operation:
+    kernel, stride = (1, 1, *node["kernel_size"]), (1, 1, *node["stride"])
+    padding = ((0, 0), (0, 0), *node["padding"])
+    divisor = float(np.prod(kernel)) if node.type is nir.AvgPool2d else 1.0
 
     def apply(_p: Parameters, _zero: Value, x: Value) -> Value:
-        summed = lax.reduce_window(x, np.zeros((), dtype), lax.add, (1, 1, *kernel), (1, 1, *stride), padding)
+        summed = lax.reduce_window(x, np.zeros((), dtype), lax.add, kernel, stride, padding)
         return summed / jnp.asarray(divisor, x.dtype) if divisor > 1 else summed
 
     return _stateless({}, apply)
 
 
-def _flatten(node: nir.Flatten, _dtype: Any) -> Operation:
-    first, last = int(node.start_dim), int(node.end_dim)
-
-    def apply(_p: Parameters, _zero: Value, x: Value) -> Value:
-        shape, rank = x.shape[1:], x.ndim - 1
-        start, end = first % rank, last % rank
-        return x.reshape(x.shape[0], *shape[:start], -1, *shape[end + 1 :])
-
-    return _stateless({}, apply)
+def _flatten(node: FlatNode, _dtype: Any) -> Operation:
+    return _stateless({}, lambda _p, _zero, x: x.reshape(x.shape[0], *node.shape))
 
 
-def _threshold(node: nir.Threshold, dtype: Any) -> Operation:
+def _threshold(node: FlatNode, dtype: Any) -> Operation:
     def step(p: Parameters, _zero: Value, x: Value, state: Any) -> tuple[Value, Any, Value]:
         return fire(x, p["threshold"]), state, x
 
-    return Operation({"threshold": np.asarray(compact(node.threshold)).astype(dtype)}, step)
+    return Operation({"threshold": node["threshold"].astype(dtype)}, step)
 
 
-def _neuron(node: Any, dtype: Any, dt: float) -> Operation:
+def _neuron(node: FlatNode, dtype: Any, dt: float) -> Operation:
     parts = [_membrane(membrane, dtype) for membrane in membranes(node, dt)]
 
     def step(p: Parameters, zero: Value, x: Value, state: Any) -> tuple[Value, Any, Value]:
@@ -169,12 +152,6 @@ def _membrane(membrane: Membrane, dtype: Any) -> Operation:
     return Operation(parameters, step, True, (int(cell is not None), 1))
 
 
-def _delay(node: nir.Delay, dt: float) -> tuple[Array, int]:
-    """(steps per element, compact; the longest)."""
-    steps = np.asarray(compact(delay_steps(node, dt)))
-    return steps, int(steps.max())
-
-
 def read_delay(steps: Array, past: Value) -> Value:
     """Value of this step, from the inputs (longest, B, ...) of the last steps, newest first."""
     out = jnp.zeros_like(past[0])
@@ -183,18 +160,12 @@ def read_delay(steps: Array, past: Value) -> Value:
     return out
 
 
-def operation(node: Any, dtype: Any, dt: float) -> Operation:
-    """What a node other than Input and Delay does.
-
-    Raises:
-        InvalidGraphError: parameters without meaning.
-    """
-    if type(node) in STATELESS:
-        return STATELESS[type(node)](node, dtype)
-    return _neuron(node, dtype, dt)
+def operation(node: FlatNode, dtype: Any, dt: float) -> Operation:
+    """What a node other than Input and Delay does."""
+    return STATELESS[node.type](node, dtype) if node.type in STATELESS else _neuron(node, dtype, dt)
 
 
-STATELESS: dict[type, Callable[[Any, Any], Operation]] = {
+STATELESS: dict[type, Callable[[FlatNode, Any], Operation]] = {
     nir.Output: lambda _node, _dtype: _stateless({}, lambda _p, _zero, x: x),
     nir.Conv1d: _convolution,
     nir.Conv2d: _convolution,
@@ -206,9 +177,3 @@ STATELESS: dict[type, Callable[[Any, Any], Operation]] = {
     nir.Flatten: _flatten,
     nir.Threshold: _threshold,
 }
-delay = _delay
-
-
-def _sizes(value: Any, axes: int) -> tuple[int, ...]:
-    values = [int(one) for one in np.atleast_1d(value)]
-    return tuple(values * axes if len(values) == 1 else values)
