@@ -250,17 +250,13 @@ class _Simulation:
             return "", {}
         if node.facts.stateful:
             code, variables = _integration(membranes(node, self.graph.dt))
-            return f"{_sum(terms, 'x')}\n{code}", variables
-        lines, variables = [_sum(terms, "u")], {}
-        if node.facts.spiking:
-            variables["v_th"] = node["threshold"]
+            return f"{_sum(terms)}\n{code}", variables
+        result, variables = "x", {"v_th": node["threshold"]} if node.facts.spiking else {}
         if not station.sums and station.synapses.bias is not None:
-            lines.append("u = u + bias")
-            variables["bias"] = station.synapses.bias
+            result, variables["bias"] = "x + bias", station.synapses.bias
         if not station.sums and station.synapses.divisor != 1:
-            lines.append("u = u / divisor")
-            variables["divisor"] = station.synapses.divisor
-        return "\n".join(lines), variables
+            result, variables["divisor"] = "x / divisor", station.synapses.divisor
+        return f"{_sum(terms)}\nu = {result}", variables
 
     def _memory(self, station: Station, group: Any, terms: list[str]) -> list[Any]:
         """What lets a Delay remember: a ring of the last steps, read in its turn and written after the step."""
@@ -341,9 +337,16 @@ def _schedule(item: Any, order: int) -> None:
     item.when, item.order = "groups", order
 
 
-def _sum(terms: list[str], name: str) -> str:
-    """Statements that add terms left to right."""
-    return "\n".join([f"{name} = {terms[0]}", *(f"{name} = {name} + {term}" for term in terms[1:])])
+def _sum(terms: list[str]) -> str:
+    """Statements that add terms left to right; the result is ``x``.
+
+    Brian2 turns ``x = x / y`` into ``x *= 1 / y``, and ``x = y`` into another name of the same array. So every other statement
+    gives its result a new name.
+    """
+    first, *others = terms
+    if not others:
+        return f"x = {first}"
+    return "\n".join([f"x = {first} + {others[0]}", *(f"x = x + {term}" for term in others[1:])])
 
 
 def _integration(parts: Any) -> tuple[str, dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 Rounding: XLA contracts a * b + c into one fused multiply-add, also through ``lax.optimization_barrier`` on a CPU, which changes
 a third of all float64 potentials of a leaky neuron (measured, jax 0.10.2). So every product is written a * b + zero with a
-zero that XLA only gets to know when it runs: the fused operation is then the rounded product itself.
+zero that XLA only gets to know when it runs: the fused operation is then the rounded product itself. XLA also turns a division
+by one number into a multiplication by its rounded inverse, so a divisor is an array that it cannot know either.
 """
 
 from __future__ import annotations
@@ -91,11 +92,11 @@ def _scale(node: FlatNode, dtype: Any) -> Operation:
 def _pool(node: FlatNode, dtype: Any) -> Operation:
     kernel, stride = (1, 1, *node["kernel_size"]), (1, 1, *node["stride"])
     padding = ((0, 0), (0, 0), *node["padding"])
-    divisor = float(np.prod(kernel)) if node.type is nir.AvgPool2d else 1.0
+    divisor = dtype(np.prod(kernel)) if node.type is nir.AvgPool2d else None
 
     def apply(_p: Parameters, _zero: Value, x: Value) -> Value:
         summed = lax.reduce_window(x, np.zeros((), dtype), lax.add, kernel, stride, padding)
-        return summed / jnp.asarray(divisor, x.dtype) if divisor > 1 else summed
+        return summed if divisor is None else summed / (divisor + summed * 0)
 
     return _stateless({}, apply)
 
