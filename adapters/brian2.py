@@ -373,10 +373,10 @@ class BrianBackend:
 
     name = "brian2"
 
-    def check(self, graph: Graph) -> list[str]:
-        """That a graph is too large, if it is."""
+    def check(self, graph: Graph, *, dt: float | None = None) -> list[str]:
+        """See :class:`zoo.adapters.base.Backend`. Brian2 runs every valid graph that is small enough."""
         try:
-            stations(normalise(graph))
+            stations(normalise(graph, dt=dt))
         except UnsupportedGraphError as error:
             return list(error.reasons)
         return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import nir
 import numpy as np
@@ -86,9 +87,10 @@ def _convolution(node: FlatNode) -> Synapses:
     inner, groups = weight.shape[1], node["groups"]
     taps = []
     for tap, (before, after) in _taps(node, weight.shape[2:], node["dilation"]):
-        outputs, inputs = weight[(slice(None), slice(None), *tap)].nonzero()
+        here: Any = (..., *tap)
+        outputs, inputs = weight[here].nonzero()
         channel = outputs // (len(weight) // groups) * inner + inputs
-        strength = weight[(outputs, inputs, *tap)]
+        strength = weight[here][outputs, inputs]
         taps.append((before[channel], after[outputs], strength[:, None]))
         _require_few(sum(part[0].size for part in taps))
     spread = np.broadcast_to(node["bias"].reshape(-1, *[1] * (len(node.shape) - 1)), node.shape)
@@ -97,7 +99,8 @@ def _convolution(node: FlatNode) -> Synapses:
 
 def _pool(node: FlatNode) -> Synapses:
     kernel = node["kernel_size"]
-    taps = [(*places, np.ones((1, 1))) for _, places in _taps(node, kernel, (1, 1))]
+    one: Array = np.ones((1, 1))
+    taps = [(*places, one) for _, places in _taps(node, kernel, (1, 1))]
     _require_few(sum(part[0].size for part in taps))
     return _joined(taps, divisor=float(math.prod(kernel)) if node.type is nir.AvgPool2d else 1.0)
 

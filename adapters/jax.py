@@ -172,9 +172,9 @@ class JaxBackend:
 
     name = "jax"
 
-    def check(self, graph: Graph) -> list[str]:
-        """Nothing: JAX runs every node type that has a discrete-time meaning."""
-        del graph
+    def check(self, graph: Graph, *, dt: float | None = None) -> list[str]:
+        """See :class:`zoo.adapters.base.Backend`. JAX runs every valid graph."""
+        normalise(graph, dt=dt)
         return []
 
     def build(

@@ -58,7 +58,7 @@ def expectation(case: Case) -> Outputs:
     from zoo.nir_graphs import importing, reference
 
     graph, x = case.make()
-    prepared, _ = importing.prepare(graph, dt=case.dt)
+    prepared = importing.prepare(graph, dt=case.dt)
     trace = reference.run(prepared, x, record="all")
     spikes = {f"spikes of {name}": value for name, value in trace.spikes.items()}
     if case.recorded is not None:

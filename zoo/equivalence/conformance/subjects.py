@@ -42,7 +42,7 @@ def _adapter(name: str) -> Callable[[Case], Outputs]:
         from zoo.nir_graphs import importing
 
         graph, x = case.make()
-        prepared, _ = importing.prepare(graph, dt=case.dt)
+        prepared = importing.prepare(graph, dt=case.dt)
         runnable = get_backend(name).build(prepared, dtype=torch.float64)
         trace = runnable.run(tensors(x), record="all")
         return {**trace.outputs, **{f"spikes of {node}": value for node, value in trace.spikes.items()}}
