@@ -20,6 +20,8 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 MAX_STEPS = 2**31 - 1
 """The longest Delay, in steps."""
+MAX_WHOLE = 2**31 - 1
+"""The largest stride, padding, kernel, dilation or number of groups."""
 
 
 class Note(str):
@@ -58,9 +60,14 @@ def compact(value: Any) -> Array:
 
 
 def frozen(array: Array) -> Array:
-    """A read-only view of an array."""
-    view = np.asarray(array).view()
-    view.flags.writeable = False
+    """The array in a form that nobody can change: itself where that is so already, else a read-only copy."""
+    root = array = np.asarray(array)
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    if root.flags.writeable or root.base is not None:
+        array = array.copy()
+    view = array.view()
+    view.flags.writeable = array.flags.writeable = False
     return view
 
 
@@ -98,31 +105,32 @@ class Fields:
             return np.asarray(default)
         array = self._native(field, raw)
         if array.dtype.kind in "biu":
-            wide = array.astype(np.float64)
-            if array.dtype.itemsize == 8 and not np.array_equal(wide.astype(array.dtype), array):
+            if not _fits_float64(array):
                 self.refuse(f"has a {field} of {array.dtype} with numbers that float64 cannot hold")
-            array = wide
+            array = array.astype(np.float64)
         elif array.dtype.itemsize < 4:
             array = array.astype(np.float32)
         elif array.dtype.itemsize > 8:
-            wide = array.astype(np.float64)
-            if not np.array_equal(wide.astype(array.dtype), array):
-                self.note("number type", f"has a {field} of {array.dtype}, which was rounded to float64")
-            array = wide
+            array = self._rounded(field, array)
         if not np.isfinite(distinct(array)).all():
             self.refuse(f"has a {field} with NaN or infinity; every number must be finite")
         return array
+
+    def _rounded(self, field: str, array: Array) -> Array:
+        """Extended precision in float64; numbers beyond its range become infinite, and are refused then."""
+        with np.errstate(over="ignore"):
+            wide = array.astype(np.float64)
+        if np.isfinite(wide).all() and not np.array_equal(wide.astype(array.dtype), array):
+            self.note("number type", f"has a {field} of {array.dtype}, which was rounded to float64")
+        return wide
 
     def _native(self, field: str, raw: Any) -> Array:
         """A field as a numpy array of a native number type."""
         if raw is None:
             self.refuse(f"has no {field}")
-        if hasattr(raw, "detach"):  # a torch tensor, possibly on a GPU, with a gradient, or in bfloat16
-            raw = raw.detach().cpu()
-            raw = (raw.float() if str(raw.dtype) == "torch.bfloat16" else raw).numpy()
         try:
-            array = np.asarray(raw)
-        except (TypeError, ValueError) as error:
+            array = np.asarray(_from_torch(raw) if hasattr(raw, "detach") else raw)
+        except (TypeError, ValueError, RuntimeError) as error:
             self.refuse(f"has a {field} that is no array of numbers: {error}")
         if array.dtype.kind not in "biuf":
             self.refuse(f"has a {field} of the type {array.dtype}; it must be real numbers")
@@ -166,10 +174,10 @@ class Fields:
         if array.size not in {1, count}:
             self.refuse(f"has a {field} of {array.size} values; it must have {_one_or(count)}")
         if not np.isfinite(array).all() or (array != np.rint(array)).any():
-            self.refuse(f"has a {field} of {_shown(array)}; it must be whole numbers")
+            self.refuse(f"has a {field} of {shown(array)}; it must be whole numbers")
         values = tuple(int(n) for n in array)
-        if min(values) < least:
-            self.refuse(f"has a {field} of {_shown(array)}; it must be at least {least}")
+        if min(values) < least or max(values) > MAX_WHOLE:
+            self.refuse(f"has a {field} of {shown(array)}; it must be at least {least} and at most {MAX_WHOLE}")
         return values * count if len(values) == 1 else values
 
     def padding(self, reach: list[int], stride: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
@@ -197,7 +205,21 @@ class Fields:
         except ValueError:
             stated = None
         if stated != actual:
-            self.note("stated shape", f"states the {field} {_shown(values)}, but gets {actual}; the latter holds")
+            self.note("stated shape", f"states the {field} {shown(values)}, but gets {actual}; the latter holds")
+
+
+def _from_torch(tensor: Any) -> Any:
+    """A torch tensor, possibly on a GPU, with a gradient, or in bfloat16, as a numpy array."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+
+
+def _fits_float64(array: Array) -> bool:
+    """Whether float64 holds every one of these integers."""
+    if array.dtype.itemsize < 8:
+        return True
+    every = distinct(array).ravel()
+    return all(int(float(n)) == n for n in every[(every > 2**53) | (every < -(2**53))].tolist())
 
 
 def text(value: Any) -> str | None:
@@ -215,9 +237,7 @@ def shape_of(values: Any) -> Shape:
     Raises:
         ValueError: it is none.
     """
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
-    array = np.asarray(values).ravel()
+    array = np.asarray(_from_torch(values) if hasattr(values, "detach") else values).ravel()
     if array.dtype.kind not in "iuf" or (
         array.size and (not np.isfinite(array).all() or (array != np.rint(array)).any())
     ):
@@ -232,7 +252,8 @@ def _one_or(count: int) -> str:
     return "1" if count == 1 else f"1 or {count}"
 
 
-def _shown(values: Any) -> str:
+def shown(values: Any) -> str:
+    """Numbers for a message, at most four of them."""
     array = np.asarray(values).ravel()
     return ", ".join(f"{n:g}" if isinstance(n, np.number) else str(n) for n in array[:4]) + (
         ", ..." if array.size > 4 else ""

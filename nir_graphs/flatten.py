@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import nir
@@ -15,6 +16,9 @@ from zoo.nir_graphs.fields import Note, Shape, shape_of, text
 from zoo.nir_graphs.structure import sources_of, within_step
 
 MAX_DEPTH = 64
+MAX_SIZE = 1_000_000
+"""Nodes and edges of a flat graph: subgraphs that hold the same subgraph twice, level by level, grow exponentially."""
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,13 @@ class DraftEdge:
 
     Attributes:
         ends: (source, target).
-        said: the edges of the original graph that it stands for; several where a subgraph's border was joined.
+        said: the edge of the original graph that it stands for, None for new ones.
+        via: the border of a subgraph that it came out of, before that was joined.
     """
 
-    ends: tuple[str, str]
-    said: frozenset[tuple[str, str]]
+    ends: Pair
+    said: Pair | None = None
+    via: str | None = None
 
 
 @dataclass
@@ -37,13 +43,17 @@ class Draft:
     Attributes:
         nodes, edges: so far.
         notes: what was changed.
+        joined: the in-edge of each Input and Output of a subgraph that had only one, and is no node any more.
+        sums: Inputs and Outputs of subgraphs with several in-edges or none, which have become Scale(1).
         expected: (node, shape of its output, border that states it).
-        made: nodes that stand for nothing in the original graph.
+        made: nodes that stand for no computation of the original graph.
     """
 
     nodes: dict[str, nir.NIRNode] = field(default_factory=dict)
     edges: list[DraftEdge] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    joined: dict[str, DraftEdge] = field(default_factory=dict)
+    sums: set[str] = field(default_factory=set)
     expected: list[tuple[str, Shape, str]] = field(default_factory=list)
     made: set[str] = field(default_factory=set)
 
@@ -66,27 +76,66 @@ class Draft:
         """What each node reads within one step."""
         return within_step(self.sources, {n for n, node in self.nodes.items() if isinstance(node, nir.Delay)})
 
-    def unique(self, name: str) -> str:
-        """A name that no node has."""
+    def add(self, name: str, node: nir.NIRNode) -> str:
+        """Add a node that stands for no computation of the original graph, under a name that no node has."""
         while name in self.nodes:
             name += "_"
+        self.nodes[name] = node
+        self.made.add(name)
         return name
 
     def remove(self, gone: Collection[str]) -> None:
         """Take nodes and their edges out."""
+        gone = set(gone)
         self.nodes = {name: node for name, node in self.nodes.items() if name not in gone}
-        self.edges = [edge for edge in self.edges if not set(edge.ends) & set(gone)]
+        self.edges = [edge for edge in self.edges if gone.isdisjoint(edge.ends)]
+        self.expected = [item for item in self.expected if item[0] not in gone]
 
-    def delay(self, source: str, targets: Sequence[str], dt: float) -> str:
-        """Put a Delay of one step between a node and some of its targets; what comes back is summed last."""
-        name = self.unique(f"{source}.delay")
-        self.nodes[name] = nir.Delay(np.asarray(dt))
-        self.made.add(name)
-        moved = [edge for edge in self.edges if edge.ends[0] == source and edge.ends[1] in targets]
-        self.edges = [edge for edge in self.edges if edge not in moved]
-        self.edges.append(DraftEdge((source, name), frozenset()))
-        self.edges += [DraftEdge((name, edge.ends[1]), edge.said) for edge in moved]
-        return name
+    def delay(self, late: Collection[int], dt: float) -> dict[str, str]:
+        """Put Delays of one step on edges, given by their places in the edge list.
+
+        One Delay serves all these edges of a node. What comes late is summed last, in the order of the edge list.
+
+        Returns:
+            The name of the Delay of each source.
+        """
+        late = set(late)
+        names: dict[str, str] = {}
+        edges, moved = [], []
+        for place, edge in enumerate(self.edges):
+            if place not in late:
+                edges.append(edge)
+                continue
+            source, target = edge.ends
+            if source not in names:
+                names[source] = self.add(f"{source}.delay", nir.Delay(np.asarray(dt)))
+            moved.append(replace(edge, ends=(names[source], target)))
+        self.edges = [*edges, *(DraftEdge(ends) for ends in names.items()), *moved]
+        return names
+
+    def saying(self, pairs: Collection[Pair]) -> dict[Pair, list[int]]:
+        """The places of the edges that stand for edges of the original graph; flat names come first."""
+        found: dict[Pair, list[int]] = {pair: [] for pair in pairs}
+        for place, edge in enumerate(self.edges):
+            if edge.ends in found:
+                found[edge.ends].append(place)
+        wanted = {pair for pair, places in found.items() if not places}
+        through: dict[str, frozenset[Pair]] = {}
+        for place, edge in enumerate(self.edges):
+            for pair in self._said(edge, wanted, through):
+                found[pair].append(place)
+        return found
+
+    def _said(self, edge: DraftEdge, wanted: set[Pair], through: dict[str, frozenset[Pair]]) -> frozenset[Pair]:
+        """Those wanted edges that an edge stands for, itself or through joined borders; ``through`` remembers borders."""
+        chain = [edge]
+        while (border := chain[-1].via) is not None and border not in through:
+            chain.append(self.joined[border])
+        said = frozenset[Pair]() if border is None else through[border]
+        for before, after in pairwise(reversed(chain)):
+            said |= wanted & {before.said}
+            through[str(after.via)] = said
+        return said | (wanted & {edge.said})
 
 
 def flattened(graph: nir.NIRGraph) -> Draft:
@@ -95,16 +144,18 @@ def flattened(graph: nir.NIRGraph) -> Draft:
     Raises:
         InvalidGraphError: an edge that names a missing node, a subgraph with several inputs or outputs, nesting without end.
     """
+    if _size(graph, 0, {}) > MAX_SIZE:
+        raise InvalidGraphError(f"the graph has more than {MAX_SIZE} nodes and edges, those of its subgraphs included")
     draft = Draft()
-    taken = set(graph.nodes)
-    renamed: dict[str, str] = {}
-    _put(draft, graph, "", taken, renamed, 0)
-    if any(isinstance(node, nir.NIRGraph) for node in graph.nodes.values()):
-        subgraphs = [name for name, node in graph.nodes.items() if isinstance(node, nir.NIRGraph)]
+    flattening = _Flattening(draft, set(graph.nodes))
+    flattening.put(graph)
+    _join_borders(draft, flattening.borders)
+    subgraphs = [name for name, node in graph.nodes.items() if isinstance(node, nir.NIRGraph)]
+    if subgraphs:
         draft.note(
             "subgraph", f"put the nodes of the subgraphs {', '.join(map(repr, subgraphs))} into the graph itself"
         )
-    for old, new in renamed.items():
+    for old, new in flattening.renamed:
         draft.note("name", f"the node {old!r} of a subgraph is called {new!r}, since another node has its name")
     for (source, target), count in Counter(edge.ends for edge in draft.edges).items():
         if count > 1:
@@ -114,67 +165,107 @@ def flattened(graph: nir.NIRGraph) -> Draft:
     return draft
 
 
-def _edges(graph: nir.NIRGraph, where: str) -> list[tuple[str, str]]:
+def _size(graph: nir.NIRGraph, depth: int, known: dict[int, int]) -> int:
+    """Nodes and edges of a graph with its subgraphs; ``known`` has those of subgraphs, which may occur many times."""
+    if depth > MAX_DEPTH:
+        raise InvalidGraphError(f"subgraphs are nested more than {MAX_DEPTH} levels deep")
+    if id(graph) not in known:
+        inner = [node for node in graph.nodes.values() if isinstance(node, nir.NIRGraph)]
+        known[id(graph)] = len(graph.nodes) + len(graph.edges) + sum(_size(node, depth + 1, known) for node in inner)
+    return known[id(graph)]
+
+
+def _edges(graph: nir.NIRGraph, where: str) -> list[Pair]:
     """The edge list as pairs of ``str`` that name nodes."""
     edges = []
+    if isinstance(graph.edges, set | frozenset | Mapping):
+        raise InvalidGraphError(
+            f"the edges of {where} are a {type(graph.edges).__name__}; they must be a list, since their order is that of sums"
+        )
     for edge in graph.edges:
-        if isinstance(edge, str | bytes) or len(edge) != 2:
-            raise InvalidGraphError(f"the edge {edge!r} of {where or 'the graph'} is no pair of node names")
-        ends = tuple(text(end) for end in edge)
-        for end in ends:
+        try:
+            ends = () if isinstance(edge, str | bytes) else tuple(edge)
+        except TypeError:
+            ends = ()
+        if len(ends) != 2:
+            raise InvalidGraphError(f"the edge {edge!r} of {where} is no pair of node names")
+        source, target = (_name(end) for end in ends)
+        for end in (source, target):
             if end not in graph.nodes:
                 raise InvalidGraphError(
-                    f"the edge {ends[0]} -> {ends[1]} of {where or 'the graph'} names the node {end!r}, which does not exist"
+                    f"the edge {source} -> {target} of {where} names the node {end!r}, which does not exist"
                 )
-        source, target = str(ends[0]), str(ends[1])
-        if isinstance(graph.nodes[target], nir.Input):
-            raise InvalidGraphError(
-                f"the edge {source} -> {target} leads into an Input, where values only enter a graph"
-            )
-        if isinstance(graph.nodes[source], nir.Output):
-            raise InvalidGraphError(
-                f"the edge {source} -> {target} leads out of an Output, where values only leave a graph"
-            )
+        _require_ends(graph, source, target, where)
         edges.append((source, target))
     return edges
 
 
-def _put(
-    draft: Draft, graph: nir.NIRGraph, prefix: str, taken: set[str], renamed: dict[str, str], depth: int
-) -> dict[str, tuple[str, str]]:
-    """Add the nodes and edges of a graph; returns the (entry, exit) node of each of its names."""
-    if depth > MAX_DEPTH:
-        raise InvalidGraphError(f"subgraphs are nested more than {MAX_DEPTH} levels deep (at {prefix[:80]!r})")
-    ends: dict[str, tuple[str, str]] = {}
-    borders: list[tuple[str, nir.NIRNode]] = []
-    for name, node in graph.nodes.items():
-        if not isinstance(node, nir.NIRGraph):
-            flat = _unique(prefix + name, taken, renamed) if prefix else name
-            draft.nodes[flat] = node
-            ends[name] = (flat, flat)
-            continue
-        label = f"{prefix}{name}"
-        _require_one_of_each(node, label)
-        inner = _put(draft, node, f"{label}.", taken, renamed, depth + 1)
-        entry, leave = (_border(node, kind) for kind in (nir.Input, nir.Output))
-        ends[name] = (inner[entry][0], inner[leave][0])
-        borders += [(inner[entry][0], node.nodes[entry]), (inner[leave][0], node.nodes[leave])]
-    for source, target in _edges(graph, prefix[:-1]):
-        said = frozenset({(prefix + source, prefix + target)})
-        draft.edges.append(DraftEdge((ends[source][1], ends[target][0]), said))
-    for flat, border in borders:
-        _join(draft, flat, border)
-    return ends
+def _name(end: Any) -> str:
+    word = text(end)
+    return repr(end) if word is None else word
 
 
-def _unique(name: str, taken: set[str], renamed: dict[str, str]) -> str:
-    unique = name
-    while unique in taken:
-        unique += "_"
-    taken.add(unique)
-    if unique != name:
-        renamed[name] = unique
-    return unique
+def _require_ends(graph: nir.NIRGraph, source: str, target: str, where: str) -> None:
+    if isinstance(graph.nodes[target], nir.Input):
+        raise InvalidGraphError(
+            f"the edge {source} -> {target} of {where} leads into an Input, where values only enter a graph"
+        )
+    if isinstance(graph.nodes[source], nir.Output):
+        raise InvalidGraphError(
+            f"the edge {source} -> {target} of {where} leads out of an Output, where values only leave a graph"
+        )
+
+
+@dataclass
+class _Flattening:
+    """Adds a graph and its subgraphs to a draft.
+
+    Attributes:
+        draft: to be filled.
+        taken: names that are in use.
+        renamed: (name, other name) of the nodes that could not have theirs.
+        borders: Inputs and Outputs of subgraphs.
+    """
+
+    draft: Draft
+    taken: set[str]
+    renamed: list[tuple[str, str]] = field(default_factory=list)
+    borders: dict[str, nir.NIRNode] = field(default_factory=dict)
+
+    def put(self, graph: nir.NIRGraph, prefix: str = "") -> dict[str, tuple[str, str]]:
+        """Add a graph; returns the (entry, exit) node of each of its names."""
+        where = f"the subgraph {prefix[:-1]!r}" if prefix else "the graph"
+        ends: dict[str, tuple[str, str]] = {}
+        for name, node in graph.nodes.items():
+            if not isinstance(name, str):
+                raise InvalidGraphError(f"{where} has a node with the name {name!r}; names must be text")
+            ends[name] = self._node(prefix, name, node)
+        self.draft.edges += [
+            DraftEdge((ends[source][1], ends[target][0]), (prefix + source, prefix + target))
+            for source, target in _edges(graph, where)
+        ]
+        return ends
+
+    def _node(self, prefix: str, name: str, node: nir.NIRNode) -> tuple[str, str]:
+        """Add one node; returns its (entry, exit)."""
+        if isinstance(node, nir.NIRGraph):
+            _require_one_of_each(node, f"{prefix}{name}")
+            inner = self.put(node, f"{prefix}{name}.")
+            return inner[_border(node, nir.Input)][0], inner[_border(node, nir.Output)][0]
+        flat = self._unique(prefix + name) if prefix else str(name)
+        self.draft.nodes[flat] = node
+        if prefix and isinstance(node, nir.Input | nir.Output):
+            self.borders[flat] = node
+        return flat, flat
+
+    def _unique(self, name: str) -> str:
+        unique = name
+        while unique in self.taken:
+            unique += "_"
+        self.taken.add(unique)
+        if unique != name:
+            self.renamed.append((name, unique))
+        return unique
 
 
 def _border(graph: nir.NIRGraph, kind: type) -> str:
@@ -190,31 +281,56 @@ def _require_one_of_each(graph: nir.NIRGraph, label: str) -> None:
             )
 
 
-def _join(draft: Draft, name: str, border: Any) -> None:
-    """Replace an inner Input or Output, which only passes values on."""
+def _join_borders(draft: Draft, borders: Mapping[str, nir.NIRNode]) -> None:
+    """Replace the borders of subgraphs: those with one in-edge disappear, the others sum, and become Scale(1)."""
+    arriving: dict[str, list[DraftEdge]] = {name: [] for name in borders}
+    for edge in draft.edges:
+        if edge.ends[1] in arriving:
+            arriving[edge.ends[1]].append(edge)
+    origin = _origins({name: edges[0].ends[0] for name, edges in arriving.items() if len(edges) == 1})
+
+    def from_origin(edge: DraftEdge) -> DraftEdge:
+        source, target = edge.ends
+        return replace(edge, ends=(origin[source], target), via=source) if source in origin else edge
+
+    for name, border in borders.items():
+        if name in origin:
+            draft.joined[name] = from_origin(arriving[name][0])
+        else:
+            draft.sums.add(name)
+            draft.made.add(name)
+            draft.nodes[name] = nir.Scale(np.asarray(1.0))
+        stated = _stated(name, border)
+        if stated is not None:
+            draft.expected.append((origin.get(name, name), stated, name))
+    draft.nodes = {name: node for name, node in draft.nodes.items() if name not in origin}
+    draft.edges = [from_origin(edge) for edge in draft.edges if edge.ends[1] not in origin]
+
+
+def _origins(before: Mapping[str, str]) -> dict[str, str]:
+    """For each border with one source, the first node before it that is none such; borders in a ring have none."""
+    origin: dict[str, str] = {}
+    rings: set[str] = set()
+    for name in before:
+        chain: dict[str, None] = {}
+        here = name
+        while here in before and here not in origin and here not in chain and here not in rings:
+            chain[here] = None
+            here = before[here]
+        if here in chain or here in rings:
+            rings.update(chain)
+        else:
+            origin.update(dict.fromkeys(chain, origin.get(here, here)))
+    return origin
+
+
+def _stated(name: str, border: Any) -> Shape | None:
+    """The shape that a border states, or None."""
     types = border.input_type if isinstance(border, nir.Input) else border.output_type
     stated = None if types is None else next(iter(types.values()), None)
-    arriving = [edge for edge in draft.edges if edge.ends[1] == name]
-    if len(arriving) == 1:
-        source = arriving[0].ends[0]
-        if stated is not None:
-            draft.expected.append((source, _shape(name, stated), name))
-        draft.expected = [(source if n == name else n, shape, b) for n, shape, b in draft.expected]
-        draft.nodes.pop(name)
-        draft.edges = [
-            DraftEdge((source, edge.ends[1]), edge.said | arriving[0].said) if edge.ends[0] == name else edge
-            for edge in draft.edges
-            if edge is not arriving[0]
-        ]
-        return
-    draft.nodes[name] = nir.Scale(np.asarray(1.0))
-    draft.made.add(name)
-    if stated is not None:
-        draft.expected.append((name, _shape(name, stated), name))
-
-
-def _shape(name: str, stated: Any) -> Shape:
+    if stated is None:
+        return None
     try:
         return shape_of(stated)
-    except ValueError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidGraphError(f"the border {name!r} of a subgraph states a shape that is none: {error}") from None

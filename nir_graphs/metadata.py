@@ -2,12 +2,13 @@
 
 The note is JSON text under ``graph.metadata["zoo"]``, a form that survives ``nir.write`` and ``nir.read``. It helps people and
 tools to find their way in a graph. What a graph computes never depends on it, except for ``dt``, which NIR leaves open.
-Other tools may use the same key: what is no JSON object with a ``format`` is theirs, and is left alone.
+Other tools may use the same key: what is no JSON object with a whole number as ``format`` is theirs, and is left alone.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -57,13 +58,13 @@ def split(graph: nir.NIRGraph) -> tuple[GraphInfo | None, dict[str, Any]]:
     Raises:
         CorruptGraphError: a note of the zoo's that this version cannot read.
     """
-    others = dict(graph.metadata or {})
+    others = _entries(graph)
     fields = _parsed(others.get(KEY))
     if fields is None:
         return None, others
     del others[KEY]
     version = fields["format"]
-    if isinstance(version, int) and version > FORMAT:
+    if version > FORMAT:
         raise CorruptGraphError(
             f"the graph's zoo metadata has the format {version}, this version reads {FORMAT}: upgrade nir-zoo"
         )
@@ -90,12 +91,23 @@ def _parsed(value: Any) -> dict[str, Any] | None:
         fields = json.loads(words)
     except (ValueError, RecursionError):
         return None
-    return fields if isinstance(fields, dict) and "format" in fields else None
+    version = fields.get("format") if isinstance(fields, dict) else None
+    return fields if isinstance(version, int) and not isinstance(version, bool) else None
+
+
+def _entries(graph: nir.NIRGraph) -> dict[str, Any]:
+    """A copy of the metadata; some tools leave there what is no dictionary."""
+    return dict(graph.metadata) if isinstance(graph.metadata, Mapping) else {}
 
 
 def has_info(graph: nir.NIRGraph) -> bool:
     """Whether the graph carries the zoo's note, that is, was exported by the zoo."""
-    return _parsed((graph.metadata or {}).get(KEY)) is not None
+    return _parsed(_entries(graph).get(KEY)) is not None
+
+
+def states_dt(graph: nir.NIRGraph) -> bool:
+    """Whether the zoo's note says how long a step is."""
+    return "dt" in (_parsed(_entries(graph).get(KEY)) or {})
 
 
 def get(graph: nir.NIRGraph) -> GraphInfo:
@@ -109,5 +121,5 @@ def get(graph: nir.NIRGraph) -> GraphInfo:
 
 def put(graph: nir.NIRGraph, info: GraphInfo) -> nir.NIRGraph:
     """Note ``info`` in the graph, in place, and return it."""
-    graph.metadata = {**(graph.metadata or {}), KEY: json.dumps(asdict(info))}
+    graph.metadata = {**_entries(graph), KEY: json.dumps(asdict(info))}
     return graph

@@ -7,6 +7,7 @@ apply, or what shape it gives out, asks this table. To add a node type, add a ro
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,13 +49,27 @@ class NodeFacts:
 
 
 def _elementwise(elements: tuple[str, ...], times: tuple[str, ...], defaults: Mapping[str, float]) -> Read:
-    def read(fields: Fields, shape: Shape, _dt: float) -> tuple[Values, Shape]:
+    def read(fields: Fields, shape: Shape, dt: float) -> tuple[Values, Shape]:
         values = {
             name: fields.element(name, shape, positive=name in times, default=defaults.get(name)) for name in elements
         }
+        for name in times:
+            _require_step(fields, name, float(values[name].min()), dt)
         return values, shape
 
     return read
+
+
+def _require_step(fields: Fields, name: str, least: float, dt: float) -> None:
+    """Steps that are too long for a time constant: refused where dt / tau is no number, noted where potentials explode."""
+    if dt > least * sys.float_info.max:
+        fields.refuse(f"has a {name} of {least:g}, so short that dt / {name} overflows; is dt = {dt:g} in its unit?")
+    if dt > 2 * least:
+        fields.note(
+            "unstable",
+            f"has a {name} of {least:g}, less than half of dt = {dt:g}: its values grow from step to step without bound; "
+            "is dt in the unit of the graph's times?",
+        )
 
 
 def _neuron(
@@ -68,11 +83,13 @@ def _neuron(
 
 def _delay(fields: Fields, shape: Shape, dt: float) -> tuple[Values, Shape]:
     delay = fields.element("delay", shape)
-    steps = np.asarray(delay, np.float64) / dt
-    whole = np.rint(steps)
-    if (whole < 1).any() or (np.abs(steps - whole) > 1e-6 * whole).any() or (whole > MAX_STEPS).any():
+    with np.errstate(over="ignore"):
+        steps = np.asarray(delay, np.float64) / dt
+    whole = np.rint(np.minimum(steps, 2.0 * MAX_STEPS))
+    wrong = (whole < 1) | (np.abs(steps - whole) > 1e-6 * whole) | (whole > MAX_STEPS)
+    if wrong.any():
         fields.refuse(
-            f"has a delay of {float(np.ravel(delay)[0]):g}; it must be a positive multiple of dt = {dt:g}, "
+            f"has a delay of {float(np.ravel(delay)[np.argmax(wrong)]):g}; it must be a positive multiple of dt = {dt:g}, "
             f"at most {MAX_STEPS} steps"
         )
     return {"delay": delay, "steps": frozen(compact(whole.astype(np.int64)))}, shape
@@ -100,7 +117,7 @@ def _convolution(fields: Fields, x: Shape, _dt: float) -> tuple[Values, Shape]:
         fields.refuse(f"has {weight.shape[0]} output channels, which do not divide into {groups} groups")
     if x[0] != weight.shape[1] * groups:
         fields.refuse(f"takes {weight.shape[1] * groups} channels (in groups: {groups}), but gets {x[0]}")
-    bias = _bias(fields, weight.shape[0])
+    bias = _bias(fields, weight.shape[0], axes)
     stride, dilation = fields.whole("stride", axes, least=1), fields.whole("dilation", axes, least=1)
     reach = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
     padding = fields.padding(reach, stride)
@@ -110,14 +127,15 @@ def _convolution(fields: Fields, x: Shape, _dt: float) -> tuple[Values, Shape]:
     return {**values, "groups": groups}, (weight.shape[0], *spatial)
 
 
-def _bias(fields: Fields, outputs: int) -> Array:
-    """A bias with one number per output."""
+def _bias(fields: Fields, outputs: int, axes: int) -> Array:
+    """A bias with one number per output; ``axes`` of length 1 may follow."""
     bias = fields.reals("bias")
-    if bias.size == 1:
-        bias = np.broadcast_to(bias.reshape(()), (outputs,))
-    elif bias.shape not in {(outputs,), (outputs, 1), (outputs, 1, 1)}:
-        fields.refuse(f"has a bias of shape {bias.shape}; it must be one number per output, ({outputs},)")
-    return frozen(bias.reshape(outputs))
+    if bias.shape != (outputs,):
+        if bias.size == 1:
+            fields.note("broadcast", f"has a bias of shape {bias.shape}, used for all of its {outputs} outputs")
+        elif bias.shape not in {(outputs, *[1] * n) for n in range(1, axes + 1)}:
+            fields.refuse(f"has a bias of shape {bias.shape}; it must be one number per output, ({outputs},)")
+    return frozen(np.broadcast_to(bias.reshape(-1), (outputs,)))
 
 
 def _pool(fields: Fields, x: Shape, _dt: float) -> tuple[Values, Shape]:
@@ -142,7 +160,7 @@ def _dense(fields: Fields, x: Shape, _dt: float) -> tuple[Values, Shape]:
         fields.refuse(f"takes {columns} inputs, but gets {x}")
     values: Values = {"weight": frozen(weight)}
     if isinstance(fields.node, nir.Affine):
-        values["bias"] = _bias(fields, rows)
+        values["bias"] = _bias(fields, rows, axes=1 if len(x) == 1 else 0)
     return values, (*x[:-1], rows)
 
 
@@ -156,7 +174,7 @@ def _flatten(fields: Fields, x: Shape, _dt: float) -> tuple[Values, Shape]:
     start, end = start % len(x), end % len(x)
     if start > end:
         fields.refuse(f"flattens from axis {start} to axis {end}; start_dim must not come after end_dim")
-    fields.stated_shape("input_type", fields.node.input_type["input"], x)
+    fields.stated_shape("input_type", (fields.node.input_type or {}).get("input"), x)
     values = {"start_dim": start, "end_dim": end}
     return values, (*x[:start], int(np.prod(x[start : end + 1], dtype=np.int64)), *x[end + 1 :])
 

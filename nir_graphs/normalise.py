@@ -15,7 +15,9 @@ What is read into graphs of others (DESIGN.md section 3b), each with a note:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -23,12 +25,11 @@ import nir
 import numpy as np
 
 from zoo.errors import InvalidGraphError, InvalidInputError
-from zoo.nir_graphs import metadata
-from zoo.nir_graphs.fields import Fields, Shape, names, shape_of
+from zoo.nir_graphs import feedback, metadata
+from zoo.nir_graphs.fields import Fields, Note, Shape, names, shape_of, shown
 from zoo.nir_graphs.flatten import Draft, flattened
 from zoo.nir_graphs.graph import Edge, FlatGraph, FlatNode
-from zoo.nir_graphs.nodes import FACTS, NEURONS
-from zoo.nir_graphs.structure import cycles
+from zoo.nir_graphs.nodes import FACTS
 
 Graph: TypeAlias = "nir.NIRGraph | FlatGraph"
 
@@ -49,6 +50,10 @@ def normalise(graph: Graph, *, dt: Any = None, delayed_edges: Iterable[Edge] = (
     """
     step = None if dt is None else number(dt)
     if isinstance(graph, FlatGraph):
+        if list(delayed_edges):
+            raise InvalidInputError(
+                "delayed_edges are for NIR graphs; the cycles of this graph have their Delays already"
+            )
         if step is not None and step != graph.dt:
             raise InvalidInputError(f"this graph was made with dt = {graph.dt:g}; to use {step:g}, import it again")
         return graph
@@ -61,8 +66,9 @@ def normalise(graph: Graph, *, dt: Any = None, delayed_edges: Iterable[Edge] = (
     _require_borders(draft)
     _require_known(draft)
     _remove_dead(draft)
-    step = _time_step(draft, step, info)
-    _delay_feedback(draft, step, set(delayed_edges))
+    step = _time_step(draft, step, info if metadata.states_dt(graph) else None)
+    feedback.delay_said(draft, step, delayed_edges)
+    feedback.delay_cycles(draft, step)
     nodes = _Shaping(draft, step).run()
     note = replace(info or metadata.GraphInfo(), dt=step)
     return FlatGraph(nodes, tuple(edge.ends for edge in draft.edges), step, note, tuple(draft.notes), others)
@@ -75,8 +81,8 @@ def number(dt: Any) -> float:
         InvalidInputError: anything else, or not positive and finite.
     """
     try:
-        value = float(np.asarray(dt, np.float64).item())
-    except (TypeError, ValueError):
+        value = math.nan if isinstance(dt, str | bytes) else float(np.asarray(dt, np.float64).item())
+    except (TypeError, ValueError, RuntimeError):
         raise InvalidInputError(f"dt must be a positive number, got {dt!r}") from None
     if not (np.isfinite(value) and value > 0):
         raise InvalidInputError(f"dt must be a positive number, got {value:g}")
@@ -105,14 +111,21 @@ def _remove_dead(draft: Draft) -> None:
     live = _reach([n for n, node in draft.nodes.items() if isinstance(node, nir.Output)], sources)
     for name in rootless:
         if name in live:
-            kind = type(draft.nodes[name]).__name__
-            raise InvalidGraphError(f"the node {name!r} ({kind}) has no input, but an Output depends on it")
+            depends = "" if isinstance(draft.nodes[name], nir.Output) else ", but an Output depends on it"
+            raise InvalidGraphError(f"{_called(draft, name)} has no input{depends}")
     dead = _reach(rootless, targets)
-    draft.note(
-        "dead nodes",
-        f"removed {names(n for n in draft.nodes if n in dead)}: without input, and no Output depends on them",
-    )
+    for name in draft.nodes:
+        if name in dead:
+            why = "has no input" if not sources[name] else "reads nodes that have no input"
+            draft.note("dead nodes", f"removed {_called(draft, name)}: it {why}, and no Output depends on it")
     draft.remove(dead)
+
+
+def _called(draft: Draft, name: str) -> str:
+    """A node as messages call it."""
+    if name in draft.sums:
+        return f"the border {name!r} of a subgraph"
+    return f"the node {name!r} ({type(draft.nodes[name]).__name__})"
 
 
 def _reach(starts: Iterable[str], neighbours: dict[str, list[str]]) -> set[str]:
@@ -146,57 +159,16 @@ def _time_step(draft: Draft, given: float | None, info: metadata.GraphInfo | Non
 
 
 def _least_time(draft: Draft) -> tuple[str, str, str, float] | None:
-    found = [
-        (name, type(node).__name__, field_name, float(np.min(Fields(name, node).reals(field_name))))
-        for name, node in draft.nodes.items()
-        for field_name in FACTS[type(node)].times
-    ]
+    """(node, its type, field, value) of the smallest time that the graph names."""
+    found = []
+    for name, node in draft.nodes.items():
+        fields = Fields(name, node)
+        for field_name in FACTS[type(node)].times:
+            values = fields.reals(field_name)
+            if not (values.size and (values > 0).all()):
+                fields.refuse(f"has a {field_name} of {shown(values)}; it must be positive")
+            found.append((name, type(node).__name__, field_name, float(values.min())))
     return min(found, key=lambda item: item[3], default=None)
-
-
-def _delay_feedback(draft: Draft, dt: float, said: Collection[Edge]) -> None:
-    """Put the Delays into cycles that have none."""
-    if said:
-        _delay_said(draft, dt, said)
-    for component in cycles(draft.reads):
-        members = set(component)
-        neurons = [name for name in component if type(draft.nodes[name]) in NEURONS]
-        inside = [edge for edge in draft.edges if set(edge.ends) <= members]
-        if len(neurons) != 1:
-            listed = names((f"{a} -> {b}" for a, b in (edge.ends for edge in inside)), 12)
-            raise InvalidGraphError(
-                f"the edges {listed} form a cycle without a Delay that passes through {len(neurons)} neurons, so it does not "
-                "say where the step lies; name the edges that act one step later with delayed_edges=[(source, target)], or "
-                "put a nir.Delay of one dt on them"
-            )
-        _delay_output(draft, neurons[0], [edge.ends[1] for edge in inside if edge.ends[0] == neurons[0]], dt)
-        if any(set(c) <= members for c in cycles(draft.reads)):
-            raise InvalidGraphError(
-                f"some of the nodes {names(component)} form a cycle without a Delay and without a neuron; put a nir.Delay "
-                "of one dt on the edge that closes it"
-            )
-
-
-def _delay_output(draft: Draft, neuron: str, targets: list[str], dt: float) -> None:
-    name = draft.delay(neuron, targets, dt)
-    draft.note(
-        "feedback",
-        f"a cycle without a Delay: the output of {neuron!r} acts one step later on {names(dict.fromkeys(targets))} "
-        f"(through the new Delay {name!r})",
-    )
-
-
-def _delay_said(draft: Draft, dt: float, said: Collection[Edge]) -> None:
-    """Delays on the edges that the caller names, which must lie on cycles without one."""
-    on_cycles = [set(component) for component in cycles(draft.reads)]
-    for source, target in said:
-        found = [edge.ends for edge in draft.edges if (source, target) in {edge.ends, *edge.said}]
-        if not found:
-            raise InvalidInputError(f"delayed_edges names {source} -> {target}, which is no edge of the graph")
-        if not all(any(set(ends) <= members for members in on_cycles) for ends in found):
-            raise InvalidInputError(f"delayed_edges names {source} -> {target}, which is on no cycle without a Delay")
-        for begin in dict.fromkeys(ends[0] for ends in found):
-            _delay_output(draft, begin, [ends[1] for ends in found if ends[0] == begin], dt)
 
 
 @dataclass
@@ -204,66 +176,89 @@ class _Shaping:
     """Finds all shapes and checks all fields.
 
     A node is read as soon as the shape of one of its sources is known. In a cycle without any input from outside, the
-    parameters of a node with one number per element tell.
+    parameters of a node tell.
     """
 
     draft: Draft
     dt: float
     nodes: dict[str, FlatNode] = field(default_factory=dict)
+    notes: dict[str, list[Note]] = field(default_factory=dict)
 
     def run(self) -> dict[str, FlatNode]:
         """All nodes, in the order of the draft."""
-        sources = self.draft.sources
-        waiting = list(self.draft.nodes)
-        while waiting:
-            left = [name for name in waiting if not self._try(name, sources[name])]
-            if len(left) == len(waiting):
-                self._guess(left)
-                left = [name for name in left if name not in self.nodes]
-            waiting = left
-        for name, before in sources.items():
+        draft = self.draft
+        targets = draft.targets
+        for name, node in draft.nodes.items():
+            if isinstance(node, nir.Input):
+                self._spread(name, self._stated(name, node.input_type, "input"), targets)
+        if len(self.nodes) < len(draft.nodes):
+            self._guess(targets)
+        for name, before in draft.sources.items():
             self._require_fit(name, before)
-        for source, shape, border in self.draft.expected:
+        for source, shape, border in draft.expected:
             if self.nodes[source].shape != shape:
                 raise InvalidGraphError(
                     f"the border {border!r} of a subgraph states the shape {shape}, but gets {self.nodes[source].shape}"
                 )
-        return {name: self.nodes[name] for name in self.draft.nodes}
+        for name in draft.nodes:
+            draft.notes += self.notes.get(name, [])
+        return {name: self.nodes[name] for name in draft.nodes}
 
-    def _try(self, name: str, sources: list[str]) -> bool:
+    def _spread(self, name: str, shape: Shape, targets: Mapping[str, list[str]]) -> None:
+        """Read a node, and all those behind it that have not been read."""
+        self._read(name, shape)
+        queue = deque([name])
+        while queue:
+            source = queue.popleft()
+            for target in targets[source]:
+                if target not in self.nodes:
+                    self._read(target, self.nodes[source].shape)
+                    queue.append(target)
+
+    def _guess(self, targets: Mapping[str, list[str]]) -> None:
+        """Start where a node's own fields tell its shape, best those that tell all of it."""
+        left = [name for name in self.draft.nodes if name not in self.nodes]
+        stated = {name: shape for name, shape, _ in self.draft.expected}
+        told = {name: shape for name in left if (shape := self._told(name, stated.get(name)))}
+        for name in sorted(told, key=lambda name: (1 in told[name], -math.prod(told[name]))):
+            if name not in self.nodes:
+                self._spread(name, told[name], targets)
+        unknown = [name for name in left if name not in self.nodes]
+        if unknown:
+            raise InvalidGraphError(
+                f"the shapes of the nodes {names(unknown)} cannot be known: they form cycles that nothing enters; write "
+                "the parameters of one of them with all axes"
+            )
+
+    def _told(self, name: str, output: Shape | None) -> Shape | None:
+        """The input shape of a node as far as its own fields, or the output shape that a border states, tell it."""
         node = self.draft.nodes[name]
-        if isinstance(node, nir.Input):
-            self._read(name, self._stated(name, node.input_type, "input"))
-            return True
-        known = next((s for s in sources if s in self.nodes), None)
-        if known is not None:
-            self._read(name, self.nodes[known].shape)
-        return known is not None
-
-    def _guess(self, left: list[str]) -> None:
-        """Read one node whose own parameters tell its shape."""
-        for name in left:
-            node = self.draft.nodes[name]
-            shapes = [np.shape(Fields(name, node).reals(f, 0.0)) for f in FACTS[type(node)].elements]
-            if any(shapes):
-                self._read(name, max(shapes, key=len))
-                return
-        raise InvalidGraphError(
-            f"the shapes of the nodes {names(left)} cannot be known: they form cycles that nothing enters; write the "
-            "parameters of one of them with all axes"
-        )
+        fields, elements = Fields(name, node), FACTS[type(node)].elements
+        if isinstance(node, nir.Output) and (node.output_type or {}).get("output") is not None:
+            return self._stated(name, node.output_type, "output")
+        if isinstance(node, nir.Linear | nir.Affine):
+            return fields.reals("weight").shape[-1:]
+        if elements and output is not None:
+            return output
+        shapes = [np.shape(fields.reals(each, 0.0)) for each in elements]
+        try:
+            return np.broadcast_shapes(*shapes)
+        except ValueError:
+            return max(shapes, key=len)
 
     def _read(self, name: str, shape: Shape) -> None:
         node = self.draft.nodes[name]
         fields = Fields(name, node)
         values, out = FACTS[type(node)].read(fields, shape, self.dt)
-        if isinstance(node, nir.Output) and node.output_type.get("output") is not None:
+        if isinstance(node, nir.Output) and (node.output_type or {}).get("output") is not None:
             stated = self._stated(name, node.output_type, "output")
             if stated != shape:
                 fields.refuse(f"states the shape {stated}, but gets {shape}")
-        if name not in self.draft.made:
-            self.draft.notes += fields.notes
-        self.nodes[name] = FlatNode(name, type(node), values, shape, out, dict(getattr(node, "metadata", None) or {}))
+        if fields.notes and name not in self.draft.made:
+            self.notes[name] = fields.notes
+        others = getattr(node, "metadata", None)
+        kept = dict(others) if isinstance(others, Mapping) else {}
+        self.nodes[name] = FlatNode(name, type(node), values, shape, out, kept)
 
     def _stated(self, name: str, types: Any, key: str) -> Shape:
         kind = "Input" if key == "input" else "Output"
@@ -272,7 +267,7 @@ class _Shaping:
             raise InvalidGraphError(f"the node {name!r} ({kind}) does not state its shape")
         try:
             return shape_of(value)
-        except ValueError as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise InvalidGraphError(f"the node {name!r} ({kind}) states a shape that is none: {error}") from None
 
     def _require_fit(self, name: str, sources: list[str]) -> None:
