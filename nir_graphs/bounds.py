@@ -1,29 +1,39 @@
 """Arithmetic on what is known of a tensor: the power-of-two grid it lies on and the range it stays in.
 
-A bound holds per index of the tensor's first axis (channels), or once for the whole tensor. All functions are sound: they may
-claim less than is true, never more.
+The arrays of a bound broadcast to the tensor: they have no axes, or the tensor's axes, with length 1 where one bound holds for
+all of an axis. All functions are sound: they may claim less than is true, never more.
+
+Ranges are computed in float64, exactly as long as they stay below 2^52 grid units: their ends are whole multiples of the grid,
+and so are all sums and products on the way. Beyond that, they are widened by more than what could have been rounded away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from zoo.nir_graphs.fields import distinct
+
 Reals = npt.NDArray[np.float64]
 Exponents = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 FREE = 1 << 20
 """Grid exponent of a tensor that is always zero: it lies on every grid."""
-_SLACK = 1 + 2.0**-40
-"""By how much computed ranges are widened, so that their own rounding errors do not matter."""
+_EXACT = 2.0**52
+"""Grid units up to which ranges are computed exactly."""
+_SLACK = 2.0**-20
+"""By how much, relatively, larger ranges are widened: more than a sum of 2^30 terms loses to rounding."""
+_LARGEST = 1 << 20
+"""Elements of a constant that are told apart; of larger ones, only the indices of the first axis are."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Every value is a whole multiple of ``2 ** grid`` and lies in ``low..high``; arrays (C,) or (1,).
+    """Every value is a whole multiple of ``2 ** grid`` and lies in ``low..high``.
 
     Attributes:
         grid: exponents.
@@ -34,6 +44,12 @@ class Bound:
     low: Reals
     high: Reals
 
+    def __post_init__(self) -> None:
+        grid = np.asarray(self.grid, np.int64)
+        parts = np.broadcast_arrays(np.where(grid > FREE // 2, FREE, grid), self.low, self.high)
+        for name, part in zip(("grid", "low", "high"), parts, strict=True):
+            object.__setattr__(self, name, part)
+
     @property
     def magnitude(self) -> Reals:
         """Largest absolute value."""
@@ -41,38 +57,68 @@ class Bound:
 
     @property
     def whole(self) -> Bound:
-        """One bound for the whole tensor."""
-        return Bound(self.grid.min(keepdims=True), self.low.min(keepdims=True), self.high.max(keepdims=True))
+        """One bound for the whole tensor, without axes."""
+        return Bound(self.grid.min(), self.low.min(), self.high.max())
+
+    def over(self, axes: tuple[int, ...]) -> Bound:
+        """One bound for each index of the other axes; these ones get length 1."""
+        if not self.grid.ndim:
+            return self
+        grid, low = (part.min(axis=axes, keepdims=True) for part in (self.grid, self.low))
+        return Bound(grid, low, self.high.max(axis=axes, keepdims=True))
+
+    def reshaped(self, change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Bound:
+        """The same change of shape in all arrays."""
+        return Bound(change(self.grid), change(self.low), change(self.high))
 
     def with_zero(self) -> Bound:
         """The bound of a value that may also be missing."""
         return Bound(self.grid, np.minimum(self.low, 0), np.maximum(self.high, 0))
+
+    def __neg__(self) -> Bound:
+        return Bound(self.grid, -self.high, -self.low)
+
+    def same_as(self, other: Bound) -> bool:
+        """Whether both say the same."""
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in ("grid", "low", "high"))
 
 
 def lowest_bit(values: Any) -> Exponents:
     """Exponent of the lowest set bit of each number; ``FREE`` for zeros. Every float is a whole multiple of a power of two."""
     mantissa, exponent = np.frexp(np.asarray(values, np.float64))
     integers = np.abs(mantissa * 2.0**53).astype(np.int64)
-    lowest = np.log2((integers & -integers).astype(np.float64), where=integers != 0, out=np.zeros(integers.shape))
+    lowest = np.frexp((integers & -integers).astype(np.float64))[1] - 1
     return np.where(integers == 0, FREE, lowest.astype(np.int64) + exponent - 53)
 
 
 def of_constant(values: Any) -> Bound:
-    """The bound of a constant tensor, per index of its first axis."""
-    array = np.asarray(values, np.float64)
-    # views of few numbers, as graphs have them, are looked at once
-    array = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)]
-    rows = array.reshape(array.shape[0], -1) if array.ndim else array.reshape(1, 1)
-    return Bound(lowest_bit(rows).min(1), rows.min(1), rows.max(1))
+    """The bound of a constant."""
+    array = distinct(np.asarray(values, np.float64))
+    bound = Bound(lowest_bit(array), array, array)
+    return bound if array.size <= _LARGEST else bound.over(tuple(range(1, array.ndim)))
 
 
-def spikes(fires: npt.NDArray[np.bool_] | bool = True) -> Bound:
-    """Zeros and ones; only zeros where a neuron cannot fire."""
-    can = np.atleast_1d(np.asarray(fires))
-    return Bound(np.where(can, 0, FREE), np.zeros(can.shape), can.astype(np.float64))
+def spikes(fires: Mask | bool = True, always: Mask | bool = False) -> Bound:
+    """Zeros and ones; only zeros where a neuron cannot fire, only ones where it fires at every step."""
+    can, must = np.broadcast_arrays(np.asarray(fires), np.asarray(always))
+    return Bound(np.where(can, 0, FREE), must.astype(np.float64), can.astype(np.float64))
 
 
-ZERO = Bound(np.array([FREE]), np.zeros(1), np.zeros(1))
+ZERO = Bound(np.asarray(FREE), np.zeros(()), np.zeros(()))
+
+
+def on_grid(grid: Exponents, low: Reals, high: Reals) -> Bound:
+    """The multiples of ``2 ** grid`` in a range, which need not end on them."""
+    with np.errstate(over="ignore", under="ignore"):
+        down, up = np.ldexp(np.floor(np.ldexp(high, -grid)), grid), np.ldexp(np.ceil(np.ldexp(low, -grid)), grid)
+        inside = (np.ldexp(np.abs(high), -grid) < _EXACT) & (grid < FREE)
+        above = (np.ldexp(np.abs(low), -grid) < _EXACT) & (grid < FREE)
+    return Bound(grid, np.where(above, up, low), np.where(inside, down, high))
+
+
+def where(condition: Mask, first: Bound, second: Bound) -> Bound:
+    """The first bound where the condition holds, else the second."""
+    return Bound(*(np.where(condition, getattr(first, n), getattr(second, n)) for n in ("grid", "low", "high")))
 
 
 def hull(*bounds: Bound) -> Bound:
@@ -83,52 +129,72 @@ def hull(*bounds: Bound) -> Bound:
     return Bound(grid, low, high)
 
 
+def _computed(grid: Exponents, low: Reals, high: Reals, met: Reals) -> Bound:
+    """A range that was computed, widened where numbers up to ``met`` may have been rounded on the way."""
+    wild = ~(in_units(met, grid) < _EXACT)  # also where it is no number
+    with np.errstate(over="ignore", invalid="ignore"):
+        slack = np.where(wild, np.abs(met) * _SLACK, 0.0)
+        low, high = low - slack, high + slack
+    return Bound(grid, np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high))
+
+
+def in_units(magnitude: Reals, grid: Exponents) -> Reals:
+    """A magnitude in units of its grid; infinite where float64 cannot hold that."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(magnitude, -np.asarray(grid))
+
+
 def product(first: Bound, second: Bound) -> Bound:
     """Element by element."""
-    corners = np.stack(
-        np.broadcast_arrays(
-            first.low * second.low, first.low * second.high, first.high * second.low, first.high * second.high
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        corners = np.stack(
+            np.broadcast_arrays(
+                first.low * second.low, first.low * second.high, first.high * second.low, first.high * second.high
+            )
         )
-    )
-    return Bound(np.minimum(first.grid + second.grid, FREE), corners.min(0), corners.max(0))
+        low, high = corners.min(0), corners.max(0)
+        met = np.abs(corners).max(0)
+    return _computed(np.minimum(first.grid + second.grid, FREE), low, high, met)
 
 
 def total(terms: Sequence[Bound]) -> Bound:
     """The sum."""
     if len(terms) == 1:
         return terms[0]
-    grid, low, high = terms[0].grid, terms[0].low, terms[0].high
-    for term in terms[1:]:
-        grid, low, high = np.minimum(grid, term.grid), low + term.low, high + term.high
-    return Bound(grid, np.where(low < 0, low * _SLACK, low / _SLACK), np.where(high > 0, high * _SLACK, high / _SLACK))
+    grid, low, high, met = terms[0].grid, terms[0].low, terms[0].high, terms[0].magnitude
+    with np.errstate(over="ignore", invalid="ignore"):
+        for term in terms[1:]:
+            grid, low, high = np.minimum(grid, term.grid), low + term.low, high + term.high
+            met = met + term.magnitude
+    return _computed(grid, low, high, met)
 
 
-def partial_sums(terms: Sequence[Bound]) -> tuple[Reals, Exponents]:
-    """(largest absolute value, grid) of the sums of all subsets of the terms: of what any order of summation meets."""
-    maybe = total([term.with_zero() for term in terms])
-    return maybe.magnitude, maybe.grid
+def partial_sums(terms: Sequence[Bound]) -> Bound:
+    """The sums of all subsets of the terms: what any order of summation meets."""
+    return total([term.with_zero() for term in terms])
 
 
 def linear_map(weight: Reals, x: Bound) -> Bound:
-    """All partial sums of ``sum over i, k of weight[o, i, k] * x[i]``, per o.
+    """All partial sums of ``sum over i, k of weight[..., o, i, k] * x[..., i]``: (..., O).
 
     Args:
-        weight: (O, I, taps).
-        x: (I,) or (1,).
+        weight: (..., O, I, taps).
+        x: (..., I) or (..., 1); the axes before broadcast to those of the weight.
     """
     x = x.with_zero()  # padding and partial sums leave terms out
-    up, down = np.clip(weight, 0, None).sum(2), np.clip(weight, None, 0).sum(2)
-    inputs = np.broadcast_arrays(x.grid, x.low, x.high, np.zeros(weight.shape[1]))[:3]
-    grid, low, high = (np.asarray(part) for part in inputs)
-    highest, lowest = up @ high + down @ low, up @ low + down @ high
-    grids = np.minimum(lowest_bit(weight).min(2) + grid, FREE).min(1)
-    return Bound(grids, lowest * _SLACK, highest * _SLACK)
+    inputs = weight.shape[-2]
+    low, high = (np.broadcast_to(part, (*part.shape[:-1], inputs))[..., None] for part in (x.low, x.high))
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        up, down = np.clip(weight, 0, None).sum(-1), np.clip(weight, None, 0).sum(-1)
+        highest, lowest = (up @ high + down @ low)[..., 0], (up @ low + down @ high)[..., 0]
+    grid = (lowest_bit(weight).min(-1) + x.grid[..., None, :]).min(-1)
+    return _computed(np.minimum(grid, FREE), lowest, highest, np.maximum(highest, -lowest))
 
 
-def units(magnitude: Reals, grid: Exponents) -> Reals:
-    """log2 of a magnitude in units of its grid: the bits that it takes; 0 where it takes none."""
-    some = (magnitude > 0) & (grid < FREE)
-    return np.where(some, np.log2(magnitude, where=some, out=np.zeros(np.shape(some))) - grid, 0.0).clip(0)
+def bits(units: Reals) -> Reals:
+    """log2 of whole numbers of units; 0 where there are none."""
+    some = units > 0
+    return np.where(some, np.log2(units, where=some, out=np.zeros(np.shape(units))), 0.0).clip(0)
 
 
 def margin(potential: Bound, threshold: Any) -> float:
@@ -136,12 +202,15 @@ def margin(potential: Bound, threshold: Any) -> float:
 
     Infinite where no threshold lies in the potential's reach.
     """
-    array = np.asarray(threshold, np.float64)
-    array = array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)]
-    rows = array.reshape(array.shape[0], -1) if array.ndim else array.reshape(1, 1)
-    grid, low, high = (part[:, None] for part in (potential.grid, potential.low, potential.high))
-    theta, grid, low, high = np.broadcast_arrays(rows, grid, low, high)
-    unit = np.ldexp(1.0, np.clip(grid, -1000, 1000))
-    near = (theta >= low - unit) & (theta <= high + unit) & (grid < FREE)
-    scaled = theta[near] / unit[near]
-    return float(np.abs(scaled - np.round(scaled)).min()) if near.any() else np.inf
+    theta, grid, low, high = np.broadcast_arrays(
+        distinct(np.asarray(threshold, np.float64)), potential.grid, potential.low, potential.high
+    )
+    some = grid < FREE
+    theta, grid, low, high = theta[some], grid[some], low[some], high[some]
+    with np.errstate(over="ignore", under="ignore"):
+        unit = np.ldexp(1.0, grid)
+        near = (theta >= low - unit) & (theta <= high + unit)
+        scaled = np.ldexp(theta[near], -grid[near])
+    # beyond 2^53 units, where float64 has no fractions, the distance counts as zero
+    distance = np.where(np.isfinite(scaled), np.abs(scaled - np.round(scaled)), 0.0)
+    return float(distance.min()) if near.any() else np.inf

@@ -43,7 +43,7 @@ def test_lowest_bit(number: float, exponent: int) -> None:
 
 def test_zero_lies_on_every_grid() -> None:
     assert bounds.lowest_bit([0.0]).tolist() == [FREE]
-    assert bounds.units(np.zeros(1), np.array([-10])).tolist() == [0.0]
+    assert bounds.bits(bounds.in_units(np.zeros(1), np.array([-10]))).tolist() == [0.0]
 
 
 @settings(max_examples=150, deadline=None)
