@@ -111,7 +111,7 @@ def _split_borders(draft: Draft, component_of: Mapping[str, int], neurons: Colle
         queue += new
     if not twins:
         return
-    twin = {name: draft.add(f"{name}.now", draft.nodes[name]) for name in draft.nodes if name in twins}
+    twin = {name: draft.add(f"{name}.now", draft.nodes[name]) for name in list(draft.nodes) if name in twins}
     edges = []
     for edge in draft.edges:
         source, target = edge.ends

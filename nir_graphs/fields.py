@@ -106,14 +106,16 @@ class Fields:
         array = self._native(field, raw)
         if array.dtype.kind in "biu":
             if not _fits_float64(array):
-                self.refuse(f"has a {field} of {array.dtype} with numbers that float64 cannot hold")
+                self.refuse(f"has {_a(field)} of {array.dtype} with numbers that float64 cannot hold")
             array = array.astype(np.float64)
         elif array.dtype.itemsize < 4:
             array = array.astype(np.float32)
         elif array.dtype.itemsize > 8:
             array = self._rounded(field, array)
+        if not array.size:
+            self.refuse(f"has {_a(field)} without numbers")
         if not np.isfinite(distinct(array)).all():
-            self.refuse(f"has a {field} with NaN or infinity; every number must be finite")
+            self.refuse(f"has {_a(field)} with NaN or infinity; every number must be finite")
         return array
 
     def _rounded(self, field: str, array: Array) -> Array:
@@ -121,7 +123,7 @@ class Fields:
         with np.errstate(over="ignore"):
             wide = array.astype(np.float64)
         if np.isfinite(wide).all() and not np.array_equal(wide.astype(array.dtype), array):
-            self.note("number type", f"has a {field} of {array.dtype}, which was rounded to float64")
+            self.note("number type", f"has {_a(field)} of {array.dtype}, which was rounded to float64")
         return wide
 
     def _native(self, field: str, raw: Any) -> Array:
@@ -131,9 +133,9 @@ class Fields:
         try:
             array = np.asarray(_from_torch(raw) if hasattr(raw, "detach") else raw)
         except (TypeError, ValueError, RuntimeError) as error:
-            self.refuse(f"has a {field} that is no array of numbers: {error}")
+            self.refuse(f"has {_a(field)} that is no array of numbers: {error}")
         if array.dtype.kind not in "biuf":
-            self.refuse(f"has a {field} of the type {array.dtype}; it must be real numbers")
+            self.refuse(f"has {_a(field)} of the type {array.dtype}; it must be real numbers")
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
     def element(self, field: str, shape: Shape, *, positive: bool = False, default: float | None = None) -> Array:
@@ -150,18 +152,18 @@ class Fields:
             small = array.reshape(())
         elif array.ndim != len(shape):
             self.refuse(
-                f"has a {field} of shape {array.shape}, which is ambiguous for values of shape {shape}; write it as one "
+                f"has {_a(field)} of shape {array.shape}, which is ambiguous for values of shape {shape}; write it as one "
                 f"number, or with {len(shape)} axes of which those of length 1 are repeated"
             )
         elif any(n not in {1, m} for n, m in zip(array.shape, shape, strict=True)):
-            self.refuse(f"has a {field} of shape {array.shape}, which does not fit its input of shape {shape}")
+            self.refuse(f"has {_a(field)} of shape {array.shape}, which does not fit its input of shape {shape}")
         else:
             small = compact(array)
         if positive and not (small > 0).all():
-            self.refuse(f"has a {field} of {float(small.min()):g}; it must be positive")
+            self.refuse(f"has {_a(field)} of {float(small.min()):g}; it must be positive")
         stated = getattr(self.node, field, None)
         if stated is not None and tuple(array.shape) != shape:
-            self.note("broadcast", f"has a {field} of shape {tuple(array.shape)}, used for all of {shape}")
+            self.note("broadcast", f"has {_a(field)} of shape {tuple(array.shape)}, used for all of {shape}")
         return frozen(small)
 
     def whole(self, field: str, count: int, *, least: int) -> tuple[int, ...]:
@@ -172,12 +174,14 @@ class Fields:
         """
         array = self._native(field, getattr(self.node, field, None)).ravel()
         if array.size not in {1, count}:
-            self.refuse(f"has a {field} of {array.size} values; it must have {_one_or(count)}")
+            self.refuse(f"has {_a(field)} of {array.size} values; it must have {_one_or(count)}")
         if not np.isfinite(array).all() or (array != np.rint(array)).any():
-            self.refuse(f"has a {field} of {shown(array)}; it must be whole numbers")
+            self.refuse(f"has {_a(field)} of {shown(array)}; it must be whole numbers")
         values = tuple(int(n) for n in array)
-        if min(values) < least or max(values) > MAX_WHOLE:
-            self.refuse(f"has a {field} of {shown(array)}; it must be at least {least} and at most {MAX_WHOLE}")
+        if min(values) < least:
+            self.refuse(f"has {_a(field)} of {shown(array)}; it must be at least {least}")
+        if max(values) > MAX_WHOLE:
+            self.refuse(f"has {_a(field)} of {shown(array)}; it must be at most {MAX_WHOLE}")
         return values * count if len(values) == 1 else values
 
     def padding(self, reach: list[int], stride: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
@@ -246,6 +250,11 @@ def shape_of(values: Any) -> Shape:
     if any(n < 1 for n in shape):
         raise ValueError(f"the shape {shape} has an axis without elements")
     return shape
+
+
+def _a(field: str) -> str:
+    """A field with its article."""
+    return f"an {field}" if field == "r" or field[0] in "aeiou" else f"a {field}"
 
 
 def _one_or(count: int) -> str:

@@ -165,7 +165,7 @@ def _least_time(draft: Draft) -> tuple[str, str, str, float] | None:
         fields = Fields(name, node)
         for field_name in FACTS[type(node)].times:
             values = fields.reals(field_name)
-            if not (values.size and (values > 0).all()):
+            if not (values > 0).all():
                 fields.refuse(f"has a {field_name} of {shown(values)}; it must be positive")
             found.append((name, type(node).__name__, field_name, float(values.min())))
     return min(found, key=lambda item: item[3], default=None)
