@@ -136,8 +136,9 @@ def time_folding(
     from zoo.adapters.executor import TorchRunnable
     from zoo.adapters.snntorch import FRAMEWORK
     from zoo.adapters.units import Context, Layer, Loop, Neuron
+    from zoo.nir_graphs.normalise import normalise
 
-    runnable = TorchRunnable(acyclic_net(kind, channels, side), FRAMEWORK)
+    runnable = TorchRunnable(normalise(acyclic_net(kind, channels, side)), FRAMEWORK)
     x = (torch.rand(time_steps, 1, channels, side, side, generator=torch.Generator().manual_seed(0)) < 0.2).float()
     ops = {unit.name: unit.cell if isinstance(unit, Neuron) else unit.op for unit in runnable.units
            if isinstance(unit, Neuron | Layer)}  # fmt: skip

@@ -56,7 +56,7 @@ def test_files_hold_what_was_recorded(report: Report, tmp_path: Path) -> None:
         assert np.array_equal(recorded.data, expected)
         potential = data.nodes[node].observables["potential"].data
         neuron = report.graph.nodes[node]
-        threshold = np.asarray(neuron.threshold if isinstance(neuron, nir.Threshold) else neuron.v_threshold).ravel()
+        threshold = neuron.full("threshold" if neuron.type is nir.Threshold else "v_threshold").ravel()
         assert np.array_equal(potential > threshold, expected)  # both belong together
     with Image.open(folder / "rasters-noise.png") as picture:
         pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
