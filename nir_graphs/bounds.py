@@ -205,8 +205,8 @@ def margin(potential: Bound, threshold: Any) -> float:
     theta, grid, low, high = np.broadcast_arrays(
         distinct(np.asarray(threshold, np.float64)), potential.grid, potential.low, potential.high
     )
-    some = grid < FREE
-    theta, grid, low, high = theta[some], grid[some], low[some], high[some]
+    some = (grid < FREE) | (theta == 0)  # what is always zero ties with zero alone
+    theta, grid, low, high = theta[some], np.where(grid < FREE, grid, 0)[some], low[some], high[some]
     with np.errstate(over="ignore", under="ignore"):
         unit = np.ldexp(1.0, grid)
         near = (theta >= low - unit) & (theta <= high + unit)

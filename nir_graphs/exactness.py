@@ -42,10 +42,12 @@ class Work:
         fires: whether it has thresholds.
         potential: what is compared with them.
         state: what it remembers.
+        verb: what it does with numbers, for messages.
     """
 
     dtype: str
     dt: float
+    verb: str = "meet sums"
     bits: float = 0.0
     problem: str | None = None
     margin: float = np.inf
@@ -110,7 +112,7 @@ class Work:
     def reason(self) -> str | None:
         """Why the node is not exact, in one sentence."""
         if self.problem is None and self._too_long:
-            return f"may meet sums of {self._too_long:.1f} bits, more than the {LIMITS[self.dtype]} of {self.dtype}"
+            return f"may {self.verb} of {self._too_long:.1f} bits, more than the {LIMITS[self.dtype]} of {self.dtype}"
         return self.problem
 
 
@@ -287,6 +289,7 @@ class Analysis:
                 self._loop([n for n in self.graph.order if n in members])
             elif kind is nir.Input:
                 self.values[name] = self.inputs[name]
+                self.work[name].verb = "be fed numbers"
                 self.work[name].meets(self.inputs[name])
             elif kind in STATEFUL:
                 self._steps(name)
