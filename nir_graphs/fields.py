@@ -65,10 +65,25 @@ def frozen(array: Array) -> Array:
     while isinstance(root.base, np.ndarray):
         root = root.base
     if root.flags.writeable or root.base is not None:
-        array = array.copy()
+        array = np.broadcast_to(distinct(array).copy(), array.shape)
     view = array.view()
     view.flags.writeable = array.flags.writeable = False
     return view
+
+
+def as_array(raw: Any) -> Array:
+    """A value of any tool as a numpy array: torch tensors too, also on a GPU, with a gradient, or in bfloat16.
+
+    Raises:
+        TypeError, ValueError: numpy makes no array of it.
+    """
+    if hasattr(raw, "detach"):
+        try:
+            raw = raw.detach().cpu()
+            raw = (raw.float() if str(raw.dtype) == "torch.bfloat16" else raw).numpy()
+        except RuntimeError as error:  # tensors without values (meta), sparse ones
+            raise ValueError(str(error).splitlines()[0]) from None
+    return np.asarray(raw)
 
 
 class Fields:
@@ -104,26 +119,32 @@ class Fields:
         if raw is None and default is not None:
             return np.asarray(default)
         array = self._native(field, raw)
+        if not array.size:
+            self.refuse(f"has {_a(field)} without numbers")
+        numbers = self._floats(field, distinct(array))  # what broadcasting repeats is converted once
+        if not np.isfinite(numbers).all():
+            self.refuse(f"has {_a(field)} with NaN or infinity; every number must be finite")
+        return numbers if numbers.shape == array.shape else np.broadcast_to(numbers, array.shape)
+
+    def _floats(self, field: str, array: Array) -> Array:
+        """Numbers of any native type in float32 or float64."""
         if array.dtype.kind in "biu":
             if not _fits_float64(array):
                 self.refuse(f"has {_a(field)} of {array.dtype} with numbers that float64 cannot hold")
-            array = array.astype(np.float64)
-        elif array.dtype.itemsize < 4:
-            array = array.astype(np.float32)
-        elif array.dtype.itemsize > 8:
-            array = self._rounded(field, array)
-        if not array.size:
-            self.refuse(f"has {_a(field)} without numbers")
-        if not np.isfinite(distinct(array)).all():
-            self.refuse(f"has {_a(field)} with NaN or infinity; every number must be finite")
-        return array
+            return array.astype(np.float64)
+        if array.dtype.itemsize < 4:
+            return array.astype(np.float32)
+        return array if array.dtype.itemsize <= 8 else self._rounded(field, array)
 
     def _rounded(self, field: str, array: Array) -> Array:
         """Extended precision in float64; numbers beyond its range become infinite, and are refused then."""
         with np.errstate(over="ignore"):
             wide = array.astype(np.float64)
-        if np.isfinite(wide).all() and not np.array_equal(wide.astype(array.dtype), array):
-            self.note("number type", f"has {_a(field)} of {array.dtype}, which was rounded to float64")
+        if np.isfinite(wide).all():
+            if np.array_equal(wide.astype(array.dtype), array):
+                self.note("number form", f"has {_a(field)} of {array.dtype}, which float64 holds exactly")
+            else:
+                self.note("number type", f"has {_a(field)} of {array.dtype}, which was rounded to float64")
         return wide
 
     def _native(self, field: str, raw: Any) -> Array:
@@ -131,12 +152,16 @@ class Fields:
         if raw is None:
             self.refuse(f"has no {field}")
         try:
-            array = np.asarray(_from_torch(raw) if hasattr(raw, "detach") else raw)
-        except (TypeError, ValueError, RuntimeError) as error:
+            array = as_array(raw)
+        except (TypeError, ValueError) as error:
             self.refuse(f"has {_a(field)} that is no array of numbers: {error}")
         if array.dtype.kind not in "biuf":
             self.refuse(f"has {_a(field)} of the type {array.dtype}; it must be real numbers")
-        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        if array.dtype.isnative:
+            return array
+        native = array.dtype.newbyteorder("=")
+        self.note("number form", f"has {_a(field)} of {array.dtype.str}, read as {native}")
+        return np.broadcast_to(distinct(array).astype(native), array.shape)
 
     def element(self, field: str, shape: Shape, *, positive: bool = False, default: float | None = None) -> Array:
         """A parameter with one number per element of the node, compact: it broadcasts to (B, \\*shape).
@@ -212,12 +237,6 @@ class Fields:
             self.note("stated shape", f"states the {field} {shown(values)}, but gets {actual}; the latter holds")
 
 
-def _from_torch(tensor: Any) -> Any:
-    """A torch tensor, possibly on a GPU, with a gradient, or in bfloat16, as a numpy array."""
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
-
-
 def _fits_float64(array: Array) -> bool:
     """Whether float64 holds every one of these integers."""
     if array.dtype.itemsize < 8:
@@ -241,7 +260,7 @@ def shape_of(values: Any) -> Shape:
     Raises:
         ValueError: it is none.
     """
-    array = np.asarray(_from_torch(values) if hasattr(values, "detach") else values).ravel()
+    array = as_array(values).ravel()
     if array.dtype.kind not in "iuf" or (
         array.size and (not np.isfinite(array).all() or (array != np.rint(array)).any())
     ):

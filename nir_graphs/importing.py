@@ -16,8 +16,8 @@ from zoo.nir_graphs.fields import Note
 from zoo.nir_graphs.graph import Edge, FlatGraph
 from zoo.nir_graphs.normalise import normalise
 
-_SILENT = {"dt"}
-"""Kinds of notes that say what holds, but change nothing."""
+_SILENT = {"dt", "number form"}
+"""Kinds of notes that say what holds, or how numbers were stored, but change no value."""
 
 
 def prepare(

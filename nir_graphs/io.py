@@ -14,7 +14,6 @@ nobody has vouched for are read by :func:`zoo.nir_graphs.untrusted.read`, in a p
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +22,10 @@ from typing import Any
 import h5py
 import nir
 import numpy as np
-import numpy.typing as npt
 
-from zoo.errors import CorruptGraphError, FileMissingError, InvalidGraphError
-from zoo.support.files import replace_atomically
+from zoo.errors import CorruptGraphError, FileMissingError
+from zoo.nir_graphs.fields import distinct, text
+from zoo.nir_graphs.writing import write
 
 MAX_BYTES = 4 * 2**30  # of stored values, once decompressed
 MIN_BYTES = 256 * 2**20  # that even a tiny file may unpack to
@@ -36,116 +35,19 @@ MAX_RATIO = (
 MAX_ELEMENTS = 2**31  # of one array, also of one that is only a fill value
 MAX_OBJECTS = 1_000_000
 MAX_DEPTH = 16
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+_FILTERS = {
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+    h5py.h5z.FILTER_LZF,
+    h5py.h5z.FILTER_SZIP,
+}
+"""What ``nir.write`` offers, and checksums."""
+_NUMBERS = "biuf"
 _RESETTABLE = {"IF", "LIF", "CubaLIF"}
-
-
-def write(graph: nir.NIRGraph, path: str | Path) -> Path:
-    """Write a graph as a ``.nir`` file, whole or not at all.
-
-    Args:
-        graph: any NIR graph, subgraphs included.
-        path: of the file; an existing one is replaced once the new one is complete.
-
-    Raises:
-        InvalidGraphError: something that a ``.nir`` file cannot hold: a node name with ``/``, a missing value, NaN.
-    """
-    _require_writable(graph, "")
-    with replace_atomically(path) as temporary, h5py.File(temporary, "w") as file:
-        file.create_dataset("version", data=nir.version, dtype=h5py.string_dtype())
-        _write_graph(file.create_group("node"), graph)
-    return Path(path)
-
-
-def _fields(node: nir.NIRNode) -> dict[str, Any]:
-    """Constructor arguments of a node by name, without its types; Input and Output have a shape only."""
-    if isinstance(node, nir.Input):
-        return {"shape": np.asarray(node.input_type["input"])}
-    if isinstance(node, nir.Output):
-        return {"shape": np.asarray(node.output_type["output"])}
-    names = [f.name for f in dataclasses.fields(node) if f.name not in {"input_type", "output_type", "metadata"}]
-    fields = {name: getattr(node, name) for name in names}
-    if isinstance(node, nir.Flatten):
-        fields["input_type"] = np.asarray(node.input_type["input"])
-    return fields
-
-
-def _require_writable(graph: nir.NIRGraph, path: str) -> None:
-    for name, node in graph.nodes.items():
-        where = f"{path}{name}"
-        if not name or "/" in name or name in {".", ".."}:
-            raise InvalidGraphError(f"the node name {where!r} cannot be written: HDF5 takes '/' for a path separator")
-        if isinstance(node, nir.NIRGraph):
-            _require_writable(node, f"{where}.")
-            continue
-        for field, value in _fields(node).items():
-            if value is None and field != "input_shape":
-                raise InvalidGraphError(f"the node {where!r} has no {field}; NIR cannot store a missing value")
-            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and np.isnan(_distinct(value)).any():
-                raise InvalidGraphError(f"the {field} of node {where!r} contains NaN")
-    for edge in graph.edges:
-        for end in edge:
-            if end not in graph.nodes:
-                raise InvalidGraphError(f"the edge {edge[0]} -> {edge[1]} names the node {end!r}, which does not exist")
-
-
-def _distinct(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The part of an array that is not repeated by broadcasting."""
-    return array[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides)]
-
-
-def _write_graph(group: h5py.Group, graph: nir.NIRGraph) -> None:
-    group.create_dataset("type", data="NIRGraph", dtype=h5py.string_dtype())
-    edges = np.array([list(edge) for edge in graph.edges], dtype=object).reshape(-1, 2)
-    group.create_dataset("edges", data=edges, dtype=h5py.string_dtype())
-    nodes = group.create_group("nodes")
-    for name, node in graph.nodes.items():
-        if isinstance(node, nir.NIRGraph):
-            _write_graph(nodes.create_group(name), node)
-        else:
-            _write_node(nodes.create_group(name), node)
-    _write_metadata(group, graph.metadata)
-
-
-def _write_node(group: h5py.Group, node: nir.NIRNode) -> None:
-    group.create_dataset("type", data=type(node).__name__, dtype=h5py.string_dtype())
-    for field, value in _fields(node).items():
-        if value is not None:
-            _write_value(group, field, value)
-    _write_metadata(group, node.metadata)
-
-
-def _write_metadata(group: h5py.Group, values: dict[str, Any] | None) -> None:
-    if values:
-        _write_values(group.create_group("metadata"), values)
-
-
-def _write_values(group: h5py.Group, values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            _write_values(group.create_group(key), value)
-        else:
-            _write_value(group, key, value)
-
-
-def _write_value(group: h5py.Group, key: str, value: Any) -> None:
-    if isinstance(value, str):
-        group.create_dataset(key, data=value, dtype=h5py.string_dtype())
-        return
-    array = np.asarray(value)
-    distinct = _distinct(array)
-    if array.size > 1 and distinct.size == 1 and array.dtype.kind in "biuf":
-        # a fill value and no storage: readers see the whole array, the file holds one number
-        group.create_dataset(key, shape=array.shape, dtype=array.dtype, fillvalue=distinct.item())
-    elif _is_coarse(array):
-        group.create_dataset(key, data=array, compression="gzip", compression_opts=4, shuffle=True)
-    else:
-        group.create_dataset(key, data=array)
-
-
-def _is_coarse(array: npt.NDArray[Any]) -> bool:
-    """Whether an array is large and its numbers are short, as quantised weights are: then it shrinks to a quarter."""
-    return array.dtype == np.float32 and array.size >= 1024 and not (array.view(np.uint32) & 0xFFF).any()
+_CUBA = {"CubaLI", "CubaLIF"}
+_SINGLE = {"type", "stride", "padding", "dilation", "groups", "start_dim", "end_dim"}
+"""Fields that some tools store as arrays of one, which nir cannot take."""
 
 
 def read(path: str | Path) -> nir.NIRGraph:
@@ -204,18 +106,8 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except CorruptGraphError as error:
         raise CorruptGraphError(f"{path} is not a NIR file that can be trusted: {error}") from None
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        ValueError,
-        TypeError,
-        UnicodeError,
-        AttributeError,
-        RecursionError,
-        MemoryError,
-    ) as error:
-        raise CorruptGraphError(f"{path} is damaged or not a NIR file: {error}") from error
+    except Exception as error:  # HDF5, numpy and nir raise whatever comes up; all of it means that the file is no good
+        raise CorruptGraphError(f"{path} is damaged or not a NIR file: {str(error) or type(error).__name__}") from error
 
 
 def _member(group: h5py.Group, key: str) -> Any:
@@ -241,10 +133,17 @@ class _Reader:
         node = _member(file, "node")
         if not isinstance(node, h5py.Group):
             raise CorruptGraphError("it holds no group 'node'")
-        return self.group(node, "node", 0)
+        return self.group(node, "node", "node")
 
-    def group(self, group: h5py.Group, where: str, depth: int) -> dict[str, Any]:
-        """A group as a dictionary of arrays, strings and dictionaries."""
+    def group(self, group: h5py.Group, where: str, role: str, depth: int = 0) -> dict[str, Any]:
+        """A group as a dictionary of arrays, strings and dictionaries.
+
+        Args:
+            group: to read.
+            where: it is, for messages.
+            role: ``node``, ``nodes`` or ``metadata``. Of metadata nothing is computed, so anything may be in it.
+            depth: of nesting.
+        """
         address = h5py.h5o.get_info(group.id).addr
         if address in self.seen:
             raise CorruptGraphError(f"{where} is linked more than once")
@@ -259,78 +158,153 @@ class _Reader:
             member = _member(group, key)
             inner = f"{where}/{key}"
             if isinstance(member, h5py.Group):
-                content[key] = self.group(member, inner, depth + 1)
+                content[key] = self.group(member, inner, _role(role, key), depth + 1)
             elif isinstance(member, h5py.Dataset):
-                content[key] = self.dataset(member, inner)
+                content[key] = self.dataset(member, inner, free=_role(role, key) == "metadata")
             else:
                 raise CorruptGraphError(f"{inner} is neither a group nor a dataset")
         return content
 
-    def dataset(self, dataset: h5py.Dataset, where: str) -> Any:
-        """A dataset as a string, or an array; one without storage as a broadcast view of its fill value."""
+    def dataset(self, dataset: h5py.Dataset, where: str, *, free: bool) -> Any:
+        """A dataset as a string, or an array; one without storage as a broadcast view of its fill value.
+
+        Args:
+            dataset: to read.
+            where: it is, for messages.
+            free: it is metadata: it may be complex, empty, NaN or infinite.
+        """
+        self.require_contained(dataset, where)
+        if dataset.shape is None:
+            if free:
+                return None
+            raise CorruptGraphError(f"{where} is empty")
+        if dataset.size > MAX_ELEMENTS:
+            raise CorruptGraphError(f"{where} declares {dataset.size} elements; the limit is {MAX_ELEMENTS}")
+        is_text = h5py.check_string_dtype(dataset.dtype) is not None
+        if not is_text and dataset.dtype.kind not in _NUMBERS + ("c" if free else ""):
+            raise CorruptGraphError(f"{where} has the type {dataset.dtype}, which is neither numbers nor text")
+        if not is_text and dataset.size > 1 and dataset.id.get_storage_size() == 0:
+            value = np.broadcast_to(np.asarray(dataset.fillvalue, dataset.dtype), dataset.shape)
+        else:
+            self.bytes += dataset.size * dataset.dtype.itemsize
+            if self.bytes > self.budget:
+                raise CorruptGraphError(
+                    f"its values take more than {self.budget:,} bytes, the limit for a file of its size"
+                )
+            value = dataset[()]
+        if is_text:
+            return _decoded(value, where)
+        if not free and np.asarray(value).dtype.kind == "f" and np.isnan(distinct(np.asarray(value))).any():
+            raise CorruptGraphError(f"{where} contains NaN")
+        return value
+
+    @staticmethod
+    def require_contained(dataset: h5py.Dataset, where: str) -> None:
+        """All values lie in this very file, stored in a way that ``nir.write`` knows."""
         if dataset.external:
             raise CorruptGraphError(f"{where} keeps its values in another file")
         if dataset.is_virtual:
             raise CorruptGraphError(f"{where} is a virtual dataset, which could lead out of the file")
         plist = dataset.id.get_create_plist()
         for index in range(plist.get_nfilters()):
-            if plist.get_filter(index)[0] not in _FILTERS:
-                raise CorruptGraphError(f"{where} uses a filter other than gzip, shuffle and checksum")
-        if dataset.shape is None:
-            raise CorruptGraphError(f"{where} is empty")
-        if dataset.size > MAX_ELEMENTS:
-            raise CorruptGraphError(f"{where} declares {dataset.size} elements; the limit is {MAX_ELEMENTS}")
-        text = h5py.check_string_dtype(dataset.dtype) is not None
-        if not text and dataset.dtype.kind not in "biuf":
-            raise CorruptGraphError(f"{where} has the type {dataset.dtype}, which no NIR file uses")
-        if not text and dataset.size > 1 and dataset.id.get_storage_size() == 0:
-            return self.finite(np.broadcast_to(np.asarray(dataset.fillvalue, dataset.dtype), dataset.shape), where)
-        self.bytes += dataset.size * dataset.dtype.itemsize
-        if self.bytes > self.budget:
-            raise CorruptGraphError(
-                f"its values take more than {self.budget:,} bytes, the limit for a file of its size"
-            )
-        value = dataset[()]
-        if isinstance(value, bytes):
-            return value.decode("utf8")
-        return value if text else self.finite(value, where)
+            number, _, _, name = plist.get_filter(index)
+            if number not in _FILTERS:
+                raise CorruptGraphError(
+                    f"{where} is compressed by the filter {number} ({name.decode('utf8', 'replace')}); only gzip, lzf, szip, "
+                    "shuffle and checksums are read"
+                )
 
-    @staticmethod
-    def finite(value: Any, where: str) -> Any:
-        """The value, unless it holds NaN."""
+
+def _role(parent: str, key: str) -> str:
+    """What a member of a group is for."""
+    if parent in {"metadata", "nodes"}:
+        return "node" if parent == "nodes" else "metadata"
+    return key if key in {"metadata", "nodes"} else "node"
+
+
+def _decoded(value: Any, where: str) -> Any:
+    """Text of fixed or variable length as ``str``, or as an array of them."""
+    try:
+        if isinstance(value, bytes | str):
+            return value.decode("utf8") if isinstance(value, bytes) else value
         array = np.asarray(value)
-        if array.dtype.kind == "f" and np.isnan(_distinct(array)).any():
-            raise CorruptGraphError(f"{where} contains NaN")
-        return value
+        texts = [part.decode("utf8") if isinstance(part, bytes) else str(part) for part in array.ravel()]
+    except UnicodeDecodeError:
+        raise CorruptGraphError(f"{where} holds text that is no UTF-8") from None
+    decoded = np.empty(len(texts), object)
+    decoded[:] = texts
+    return decoded.reshape(array.shape)
 
 
 def _build_graph(fields: dict[str, Any], where: str) -> nir.NIRGraph:
-    if fields.get("type") != "NIRGraph" or not isinstance(fields.get("nodes"), dict) or "edges" not in fields:
-        raise CorruptGraphError(f"{where or 'the root'} is not a NIRGraph with nodes and edges")
+    label = repr(where[:-1]) if where else "the root"
+    if text(_single(fields.get("type"))) != "NIRGraph" or not isinstance(fields.get("nodes"), dict):
+        raise CorruptGraphError(f"{label} is not a NIRGraph with nodes and edges")
     nodes = {name: _build_node(part, f"{where}{name}") for name, part in fields["nodes"].items()}
-    edges = [(_text(a), _text(b)) for a, b in np.asarray(fields["edges"]).reshape(-1, 2)]
+    edges = _edges(fields.get("edges"), label)
     for source, target in edges:
         for end in (source, target):
             if end not in nodes:
                 raise CorruptGraphError(f"the edge {source} -> {target} names the node {end!r}, which does not exist")
-    return nir.NIRGraph(nodes, edges, metadata=fields.get("metadata", {}), type_check=False)
+    return nir.NIRGraph(nodes, edges, metadata=_metadata(fields, label), type_check=False)
+
+
+def _edges(value: Any, label: str) -> list[tuple[str, str]]:
+    array = np.asarray(value)
+    if array.size == 0 and value is not None:
+        return []
+    if array.dtype.kind != "O" or array.ndim != 2 or array.shape[1] != 2 or value is None:
+        raise CorruptGraphError(f"the edges of {label} are no pairs of node names")
+    return [(str(source), str(target)) for source, target in array]
+
+
+def _metadata(fields: dict[str, Any], label: str) -> dict[str, Any]:
+    values = fields.get("metadata", {})
+    if not isinstance(values, dict):
+        raise CorruptGraphError(f"the metadata of {label} is no group")
+    return values
 
 
 def _build_node(fields: Any, where: str) -> nir.NIRNode:
-    kind = fields.get("type") if isinstance(fields, dict) else None
+    kind = text(_single(fields.get("type"))) if isinstance(fields, dict) else None
     if kind == "NIRGraph":
         return _build_graph(fields, f"{where}.")
-    if not isinstance(kind, str) or kind not in nir.ir.__all_ir:
+    if kind is None or kind not in nir.ir.__all_ir:
         raise CorruptGraphError(f"the node {where!r} has the type {kind!r}, which is no NIR primitive")
+    single = _SINGLE | ({"input_shape"} if kind == "Conv1d" else set())
+    fields = {key: _single(value) if key in single else value for key, value in fields.items()}
+    fields["metadata"] = _metadata(fields, f"the node {where!r}")
     if kind in _RESETTABLE and "v_reset" not in fields and "v_threshold" in fields:
         # files older than nir 1.0.5; stock nir would allocate a dense array of zeros here
         like = np.asarray(fields["v_threshold"])
-        fields = {**fields, "v_reset": np.broadcast_to(np.zeros((), like.dtype), like.shape)}
+        fields["v_reset"] = np.broadcast_to(np.zeros((), like.dtype), like.shape)
     try:
-        return nir.dict2NIRNode(fields)
-    except (TypeError, ValueError, KeyError, AssertionError, AttributeError, IndexError) as error:
-        raise CorruptGraphError(f"the node {where!r} is not a valid {kind}: {error}") from error
+        return _current_based(kind, fields) if kind in _CUBA else nir.dict2NIRNode(fields)
+    except Exception as error:  # nir checks with assertions, and fails where arrays have other axes than it expects
+        raise CorruptGraphError(
+            f"the node {where!r} is not a valid {kind}: {str(error) or type(error).__name__}"
+        ) from error
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf8") if isinstance(value, bytes) else str(value)
+def _single(value: Any) -> Any:
+    """An array of one as its element."""
+    return value.reshape(())[()] if isinstance(value, np.ndarray) and value.size == 1 else value
+
+
+def _current_based(kind: str, fields: dict[str, Any]) -> nir.NIRNode:
+    """A CubaLI or CubaLIF without the dense array that nir makes of ``w_in``, however small the file."""
+    arrays = {key: np.asarray(value) for key, value in fields.items() if key not in {"type", "metadata"}}
+    shape = arrays["v_leak"].shape
+    for key, array in arrays.items():
+        if array.shape != shape and not (key == "w_in" and array.size == 1):
+            raise ValueError(f"its {key} has the shape {array.shape}, its v_leak {shape}")
+    one: dict[str, Any] = {key: distinct(array).ravel()[:1].reshape(()) for key, array in arrays.items()}
+    node = nir.dict2NIRNode({**one, "type": kind, "metadata": fields["metadata"]})
+    for key, array in arrays.items():
+        setattr(node, key, np.broadcast_to(array.reshape(()) if array.size == 1 else array, shape))
+    node.w_in = np.broadcast_to(np.asarray(node.w_in), shape)
+    node.input_type, node.output_type = {"input": np.array(shape)}, {"output": np.array(shape)}
+    return node
+
+
+__all__ = ["budget", "build", "explained", "read", "read_fields", "write"]

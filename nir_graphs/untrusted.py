@@ -115,12 +115,13 @@ class _Packing:
         """A value as JSON, with arrays beside it."""
         if isinstance(value, dict):
             return {"dict": {key: self.pack(inner) for key, inner in value.items()}}
+        if value is None:
+            return {"nothing": True}
         if isinstance(value, str):
             return {"text": value}
         array = np.asarray(value)
         if array.dtype.kind == "O":
-            texts = [part.decode("utf8") if isinstance(part, bytes) else str(part) for part in array.ravel()]
-            return {"texts": texts, "shape": array.shape}
+            return {"texts": [str(part) for part in array.ravel()], "shape": array.shape}
         if array.size > _MANY and _is_constant(array):
             return {"constant": self.save(array.ravel()[0]), "shape": array.shape}
         return {"array": self.save(array)}
@@ -161,6 +162,8 @@ class _Unpacking:
         """A value."""
         if "dict" in packed:
             return {str(key): self.unpack(inner) for key, inner in packed["dict"].items()}
+        if "nothing" in packed:
+            return None
         if "text" in packed:
             return str(packed["text"])
         if "texts" in packed:
@@ -172,8 +175,8 @@ class _Unpacking:
     def load(self, number: int) -> npt.NDArray[Any]:
         """An array by its number."""
         array: npt.NDArray[Any] = np.load(self.folder / f"{int(number)}.npy", allow_pickle=False)
-        if array.dtype.kind not in "biuf":
-            raise CorruptGraphError(f"an array has the type {array.dtype}, which no NIR file uses")
+        if array.dtype.kind not in "biufc":
+            raise CorruptGraphError(f"an array has the type {array.dtype}, which is neither numbers nor text")
         return array
 
 
