@@ -65,7 +65,9 @@ def frozen(array: Array) -> Array:
     while isinstance(root.base, np.ndarray):
         root = root.base
     if root.flags.writeable or root.base is not None:
-        array = np.broadcast_to(distinct(array).copy(), array.shape)
+        part = np.array(distinct(array))
+        part.flags.writeable = False
+        array = np.broadcast_to(part, array.shape)
     view = array.view()
     view.flags.writeable = array.flags.writeable = False
     return view
