@@ -30,6 +30,7 @@ from zoo.nir_graphs.exactness import LIMITS, Analysis, Work
 from zoo.nir_graphs.graph import FlatGraph
 from zoo.nir_graphs.normalise import Graph, normalise
 
+__all__ = ["FLOAT_PIXELS", "LIMITS", "PIXELS", "SPIKES", "Certificate", "InputGrid", "NodeCertificate", "certify"]
 _EXPONENTS = (-1074, 1023)
 
 

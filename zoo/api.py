@@ -356,7 +356,7 @@ def certify(
     dtype: str = "float32",
     time_steps: int | None = None,
     image_size: ImageSize | None = None,
-    inputs: InputGrid | None = None,
+    inputs: InputGrid | Mapping[str, InputGrid] | None = None,
     dt: float | None = None,
 ) -> Certificate:
     """Prove that a detector or graph gives the same bits on every backend, or say which nodes stand in the way.
@@ -368,7 +368,8 @@ def certify(
         time_steps: T, if other than the detector's own.
         image_size: (height, width) in pixels, or one number for both; by default the detector's own. The result does not
             depend on it, except for the shapes in the graph.
-        inputs: what may be fed in; by default images of 8 bits for detectors, and what a graph's metadata says.
+        inputs: what may be fed in, for all Input nodes or by name; by default images of 8 bits for detectors, and what a
+            graph's metadata says.
         dt: length of a step in the graph's unit of time; by default what its metadata says. A graph that names neither times
             nor dt is analysed at dt = 1.
 

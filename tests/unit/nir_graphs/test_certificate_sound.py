@@ -114,6 +114,7 @@ def test_certified_graphs_are_exact_in_any_order(case: Case, seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases(), st.integers(0, 2**16))
 def test_certified_graphs_are_exact_in_any_order_at_length(case: Case, seed: int) -> None:
