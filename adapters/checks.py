@@ -18,18 +18,27 @@ def given_inputs(graph: FlatGraph, x: Tensor | Mapping[str, Tensor]) -> dict[str
         InvalidInputError: a missing or unknown input, a shape that does not fit, or numbers that are not finite.
     """
     given = dict(x) if isinstance(x, Mapping) else {graph.inputs[0]: x}
-    if set(given) != set(graph.inputs):
-        raise InvalidInputError(f"the graph has the inputs {', '.join(graph.inputs)}, got {', '.join(given)}")
-    for name, value in given.items():
-        expected = graph.nodes[name].shape
-        if tuple(value.shape[2:]) != expected or value.numel() == 0:
-            sizes = ", ".join(str(n) for n in ("T", "B", *expected))
-            raise InvalidInputError(f"input {name!r} must have the shape ({sizes}), got {tuple(value.shape)}")
-    if len({value.shape[:2] for value in given.values()}) > 1:
-        raise InvalidInputError("all inputs must have the same number of time steps and the same batch size")
+    check_shapes(graph, {name: tuple(value.shape) for name, value in given.items()})
     if not all(bool(value.isfinite().all()) for value in given.values() if not value.is_meta):
         raise InvalidInputError("the input contains NaN or infinity")
     return given
+
+
+def check_shapes(graph: FlatGraph, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Require one input (T, B, ...) for each Input node, all with the same T and B.
+
+    Raises:
+        InvalidInputError: a missing or unknown input, or a shape that does not fit.
+    """
+    if set(shapes) != set(graph.inputs):
+        raise InvalidInputError(f"the graph has the inputs {', '.join(graph.inputs)}, got {', '.join(shapes)}")
+    for name, shape in shapes.items():
+        expected = graph.nodes[name].shape
+        if shape[2:] != expected or 0 in shape:
+            sizes = ", ".join(str(n) for n in ("T", "B", *expected))
+            raise InvalidInputError(f"input {name!r} must have the shape ({sizes}), got {shape}")
+    if len({shape[:2] for shape in shapes.values()}) > 1:
+        raise InvalidInputError("all inputs must have the same number of time steps and the same batch size")
 
 
 def check_type(dtype: torch.dtype) -> None:
