@@ -18,12 +18,10 @@ thread asks for it.
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import brian2
@@ -32,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.adapters.brian2_wiring import LISTED, MAX_NEURONS, MAX_SYNAPSES, Synapses, TooLargeError, one_to_one, synapses
+from zoo.adapters.brian2_wiring import Station, stations
 from zoo.adapters.checks import check_type, given_inputs
 from zoo.adapters.membranes import membranes
 from zoo.errors import InvalidInputError, UnsupportedGraphError
@@ -46,61 +44,6 @@ COPIES = 400_000
 _DO, _FIRE, _RESET, _SEND, _STRIDE = 1, 2, 3, 4, 8
 _TYPES = {torch.float32: np.float32, torch.float64: np.float64}
 _PREFERENCES = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Station:
-    """A neuron group and what drives it.
-
-    Attributes:
-        name: of the group; that of its node, unless it sums the inputs of one.
-        node: to which it belongs.
-        sources: stations whose values it gets.
-        synapses: from each source to the group, all alike.
-        sums: whether it only sums what its node gets.
-    """
-
-    name: str
-    node: FlatNode
-    sources: tuple[str, ...]
-    synapses: Synapses
-    sums: bool = False
-
-    @property
-    def size(self) -> int:
-        """Neurons of one copy."""
-        return math.prod(self.node.input_shape if self.sums else self.node.shape)
-
-
-def stations(graph: FlatGraph) -> list[Station]:
-    """All groups, in the order in which they run within a step.
-
-    Raises:
-        UnsupportedGraphError: more neurons or synapses than Brian2 can be asked for.
-    """
-    made: list[Station] = []
-    for name in graph.order:
-        node, sources = graph.nodes[name], graph.sources[name]
-        try:
-            wires = synapses(node)
-        except TooLargeError as error:
-            raise UnsupportedGraphError("brian2", [f"node {name!r} {error}: too large for explicit synapses"]) from None
-        if len(sources) > 1 and node.type in LISTED:
-            before = f"{name}\0sum"  # no node of a file has such a name
-            made.append(Station(before, node, sources, one_to_one(math.prod(node.input_shape)), sums=True))
-            sources = (before,)
-        made.append(Station(name, node, sources, wires))
-        _require_few(made)
-    return made
-
-
-def _require_few(made: list[Station]) -> None:
-    neurons = sum(station.size for station in made)
-    count = sum(len(station.synapses.pre) * len(station.sources) for station in made)
-    if neurons > 10 * MAX_NEURONS or count > MAX_SYNAPSES:
-        name, most = made[-1].node.name, f"{10 * MAX_NEURONS} and {MAX_SYNAPSES}"
-        reason = f"the nodes up to {name!r} have {neurons} neurons and {count} synapses, more than {most}"
-        raise UnsupportedGraphError("brian2", [reason])
 
 
 class BrianRunnable:
@@ -138,7 +81,7 @@ class BrianRunnable:
 
     def _cost(self, steps: int) -> int:
         """Numbers that one copy holds: a weight per synapse, and what its Delays remember."""
-        wires = sum(len(station.synapses.pre) * len(station.sources) for station in self.stations)
+        wires = sum(station.synapse_count for station in self.stations)
         remembered = sum(_depth(s.node, steps) * s.size for s in self.stations if s.node.type is nir.Delay)
         return max(1, wires + remembered)
 

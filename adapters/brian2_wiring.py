@@ -14,13 +14,16 @@ from typing import Any
 import nir
 import numpy as np
 
+from zoo.adapters.checks import not_run
+from zoo.adapters.membranes import MEMBRANES
+from zoo.errors import UnsupportedGraphError
 from zoo.nir_graphs.fields import Array
-from zoo.nir_graphs.graph import FlatNode
+from zoo.nir_graphs.graph import FlatGraph, FlatNode
 
 MAX_NEURONS, MAX_SYNAPSES = 4_000, 200_000
 
 
-class TooLargeError(Exception):
+class _TooLargeError(Exception):
     """A node has more synapses than Brian2 can be asked for; the caller adds the node's name."""
 
 
@@ -42,6 +45,73 @@ class Synapses:
     divisor: float = 1.0
 
 
+@dataclass(frozen=True)
+class Station:
+    """A neuron group and what drives it.
+
+    Attributes:
+        name: of the group; that of its node, unless it sums the inputs of one.
+        node: to which it belongs.
+        sources: stations whose values it gets.
+        synapses: from each source to the group, all alike.
+        sums: whether it only sums what its node gets.
+    """
+
+    name: str
+    node: FlatNode
+    sources: tuple[str, ...]
+    synapses: Synapses
+    sums: bool = False
+
+    @property
+    def size(self) -> int:
+        """Neurons of one copy."""
+        return math.prod(self.node.input_shape if self.sums else self.node.shape)
+
+    @property
+    def synapse_count(self) -> int:
+        """Synapses of one copy."""
+        return len(self.synapses.pre) * len(self.sources)
+
+
+def stations(graph: FlatGraph) -> list[Station]:
+    """All groups, in the order in which they run within a step.
+
+    Raises:
+        UnsupportedGraphError: more neurons or synapses than Brian2 can be asked for, or a node type without synapses here.
+    """
+    if reasons := not_run(graph, {*ONE_TO_ONE, *LISTED}, "brian2"):
+        raise UnsupportedGraphError("brian2", reasons)
+    made: list[Station] = []
+    neurons = count = 0
+    for name in graph.order:
+        try:
+            added = _stations_of(graph.nodes[name], graph.sources[name])
+            neurons += sum(station.size for station in added)
+            count += sum(station.synapse_count for station in added)
+            _require_total(neurons, count)
+        except _TooLargeError as error:
+            raise UnsupportedGraphError("brian2", [f"node {name!r} {error}: too large for explicit synapses"]) from None
+        made += added
+    return made
+
+
+def _require_total(neurons: int, count: int) -> None:
+    if neurons > 10 * MAX_NEURONS or count > MAX_SYNAPSES:
+        most = f"{10 * MAX_NEURONS} and {MAX_SYNAPSES}"
+        raise _TooLargeError(f"brings the graph to {neurons} neurons and {count} synapses, more than {most}")
+
+
+def _stations_of(node: FlatNode, sources: tuple[str, ...]) -> list[Station]:
+    """The group of a node, and in front of it one that sums, where weights act on a sum."""
+    wires = synapses(node)
+    if len(sources) < 2 or node.type in ONE_TO_ONE:
+        return [Station(node.name, node, sources, wires)]
+    before = f"{node.name}\0sum"  # no node of a file has such a name
+    summing = Station(before, node, sources, one_to_one(math.prod(node.input_shape)), sums=True)
+    return [summing, Station(node.name, node, (before,), wires)]
+
+
 def one_to_one(size: int) -> Synapses:
     """Every neuron drives its own counterpart."""
     each = np.arange(size)
@@ -52,13 +122,13 @@ def synapses(node: FlatNode) -> Synapses:
     """The synapses from the sum of a node's inputs to the node.
 
     Raises:
-        TooLargeError: more than ``MAX_NEURONS`` neurons on either side, or more than ``MAX_SYNAPSES`` synapses.
+        _TooLargeError: more than ``MAX_NEURONS`` neurons on either side, or more than ``MAX_SYNAPSES`` synapses.
     """
-    if node.type not in LISTED:
+    if node.type in ONE_TO_ONE:
         return one_to_one(math.prod(node.shape))
     before, after = math.prod(node.input_shape), math.prod(node.shape)
     if max(before, after) > MAX_NEURONS:
-        raise TooLargeError(f"connects {before} with {after} neurons, more than {MAX_NEURONS}")
+        raise _TooLargeError(f"connects {before} with {after} neurons, more than {MAX_NEURONS}")
     return LISTED[node.type](node)
 
 
@@ -135,7 +205,7 @@ def _joined(taps: list[tuple[Array, Array, Array]], bias: Array | None = None, d
 
 def _require_few(count: int) -> None:
     if count > MAX_SYNAPSES:
-        raise TooLargeError(f"has {count} synapses, more than {MAX_SYNAPSES}")
+        raise _TooLargeError(f"has {count} synapses, more than {MAX_SYNAPSES}")
 
 
 LISTED: dict[type, Callable[[FlatNode], Synapses]] = {
@@ -148,3 +218,5 @@ LISTED: dict[type, Callable[[FlatNode], Synapses]] = {
     nir.AvgPool2d: _pool,
 }
 """Node types whose synapses are not one to one."""
+ONE_TO_ONE = frozenset({nir.Input, nir.Output, nir.Flatten, nir.Threshold, nir.Delay, *MEMBRANES})
+"""Node types whose neurons are driven each by its own counterpart."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
 
 from zoo.errors import InvalidInputError
 from zoo.nir_graphs.graph import FlatGraph
+
+
+def not_run(graph: FlatGraph, kinds: Collection[type], backend: str) -> list[str]:
+    """One sentence for each node of another type than those that a backend runs."""
+    return [
+        f"node {name!r} is a {node.kind}, which the backend {backend} does not run"
+        for name, node in graph.nodes.items()
+        if node.type not in kinds
+    ]
 
 
 def given_inputs(graph: FlatGraph, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:

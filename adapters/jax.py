@@ -25,9 +25,10 @@ import torch
 from jax import lax
 from torch import Tensor
 
-from zoo.adapters.checks import check_shapes, check_type, given_inputs
-from zoo.adapters.jax_ops import Delay, Layer, Neuron, Operation, Value, Values, operation
-from zoo.errors import InvalidInputError
+from zoo.adapters.checks import check_shapes, check_type, given_inputs, not_run
+from zoo.adapters.jax_ops import LAYERS, Delay, Layer, Neuron, Operation, Value, Values, operation
+from zoo.adapters.membranes import MEMBRANES
+from zoo.errors import InvalidInputError, UnsupportedGraphError
 from zoo.nir_graphs.fields import Note
 from zoo.nir_graphs.graph import FlatGraph
 from zoo.nir_graphs.nodes import STATEFUL
@@ -305,9 +306,8 @@ class JaxBackend:
     name = "jax"
 
     def check(self, graph: Graph, *, dt: float | None = None) -> list[str]:
-        """See :class:`zoo.adapters.base.Backend`. JAX runs every valid graph."""
-        normalise(graph, dt=dt)
-        return []
+        """See :class:`zoo.adapters.base.Backend`. JAX runs every node type of the contract."""
+        return not_run(normalise(graph, dt=dt), {nir.Input, nir.Delay, *LAYERS, *MEMBRANES}, self.name)
 
     def build(
         self,
@@ -320,7 +320,10 @@ class JaxBackend:
     ) -> JaxRunnable:
         """See :class:`zoo.adapters.base.Backend`. XLA fuses what it likes."""
         del fuse
-        return JaxRunnable(normalise(graph, dt=dt), dtype=dtype, device=device)
+        graph = normalise(graph, dt=dt)
+        if reasons := self.check(graph):
+            raise UnsupportedGraphError(self.name, reasons)
+        return JaxRunnable(graph, dtype=dtype, device=device)
 
 
 BACKEND = JaxBackend()

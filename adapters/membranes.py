@@ -46,14 +46,37 @@ class Membrane:
 
 def membranes(node: FlatNode, dt: float) -> list[Membrane]:
     """The membranes of a neuron node, in the order in which a signal passes them."""
-    zero: Array = np.zeros(())
-    threshold, reset = (_f64(node["v_threshold"]), _f64(node["v_reset"])) if node.facts.spiking else (None, zero)
-    if node.type in {nir.I, nir.IF}:
-        return [Membrane(None, dt * _f64(node["r"]), zero, threshold, reset)]
-    if node.type in {nir.LI, nir.LIF}:
-        return [Membrane(dt / _f64(node["tau"]), _f64(node["r"]), _f64(node["v_leak"]), threshold, reset)]
+    return MEMBRANES[node.type](node, dt)
+
+
+def _firing(node: FlatNode) -> tuple[Array | None, Array]:
+    """Threshold and reset of a node's last membrane."""
+    return (_f64(node["v_threshold"]), _f64(node["v_reset"])) if node.facts.spiking else (None, np.zeros(()))
+
+
+def _integrator(node: FlatNode, dt: float) -> list[Membrane]:
+    return [Membrane(None, dt * _f64(node["r"]), np.zeros(()), *_firing(node))]
+
+
+def _leaky(node: FlatNode, dt: float, tau: str = "tau") -> list[Membrane]:
+    return [Membrane(dt / _f64(node[tau]), _f64(node["r"]), _f64(node["v_leak"]), *_firing(node))]
+
+
+def _current_based(node: FlatNode, dt: float) -> list[Membrane]:
+    zero = np.zeros(())
     synapse = Membrane(dt / _f64(node["tau_syn"]), _f64(node["w_in"]), zero, None, zero)
-    return [synapse, Membrane(dt / _f64(node["tau_mem"]), _f64(node["r"]), _f64(node["v_leak"]), threshold, reset)]
+    return [synapse, *_leaky(node, dt, "tau_mem")]
+
+
+MEMBRANES: dict[type, Callable[[FlatNode, float], list[Membrane]]] = {
+    nir.I: _integrator,
+    nir.IF: _integrator,
+    nir.LI: _leaky,
+    nir.LIF: _leaky,
+    nir.CubaLI: _current_based,
+    nir.CubaLIF: _current_based,
+}
+"""Node types with membranes."""
 
 
 class Cell(Constants):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import nir
 import torch
 from torch import Tensor
 
+from zoo.adapters.checks import not_run
+from zoo.errors import UnsupportedGraphError
 from zoo.nir_graphs import reference
 from zoo.nir_graphs.fields import Note
 from zoo.nir_graphs.graph import FlatGraph
@@ -53,9 +56,8 @@ class ReferenceBackend:
     name = "reference"
 
     def check(self, graph: Graph, *, dt: float | None = None) -> list[str]:
-        """See :class:`zoo.adapters.base.Backend`. The judge runs every valid graph."""
-        normalise(graph, dt=dt)
-        return []
+        """See :class:`zoo.adapters.base.Backend`. The judge runs every node type of the contract."""
+        return not_run(normalise(graph, dt=dt), {*reference.STEPS, nir.Delay}, self.name)
 
     def build(
         self,
@@ -68,7 +70,10 @@ class ReferenceBackend:
     ) -> ReferenceRunnable:
         """The runnable form; type, device and fusing do not matter to it."""
         del dtype, device, fuse
-        return ReferenceRunnable(normalise(graph, dt=dt))
+        graph = normalise(graph, dt=dt)
+        if reasons := self.check(graph):
+            raise UnsupportedGraphError(self.name, reasons)
+        return ReferenceRunnable(graph)
 
 
 BACKEND = ReferenceBackend()
