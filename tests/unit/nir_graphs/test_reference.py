@@ -34,15 +34,18 @@ def graph_of(node: nir.NIRNode, shape: tuple[int, ...], out: tuple[int, ...] | N
 
 
 def run(node: nir.NIRNode, steps: Steps, *, dt: float = 1.0) -> Trace:
-    """Run one node on one sample, given as a list over time."""
+    """Run one node on a sample, given as a list over time, and on one that is all zeros."""
     x = np.asarray(steps, float)[:, None]
+    x = np.concatenate([x, np.zeros_like(x)], 1)
     graph = graph_of(node, x.shape[2:])
     graph.nodes["out"].output_type = {"output": None}
     return reference.run(graph, x, dt=dt, record=["node"])
 
 
 def require(trace: Trace, potentials: Steps | None = None, outputs: Steps | None = None) -> None:
-    """Exact values of the node and its potential over time."""
+    """Exact values of the node and its potential over time, of the first sample of two."""
+    for array in (*trace.potentials.values(), *trace.outputs.values()):
+        assert array.shape[:2] == (len(potentials or outputs or []), 2)
     if potentials is not None:
         assert trace.potentials["node"][:, 0].tolist() == potentials
     if outputs is not None:
@@ -191,6 +194,13 @@ def pool(kind: Any, kernel: Any, stride: Any, padding: Any) -> nir.NIRNode:
 def test_sum_pool_with_padding() -> None:
     node = pool(nir.SumPool2d, [2, 2], [1, 1], [1, 1])
     require(run(node, [[[[1, 2], [3, 4]]]]), outputs=[[[[1, 3, 2], [4, 10, 6], [3, 7, 4]]]])
+
+
+def test_sum_pool_per_axis() -> None:
+    node = pool(nir.SumPool2d, [2, 1], [2, 1], [0, 1])
+    # rows 1 and 2, 3 and 4; a zero on either side of them
+    x = [[[[1, 2], [3, 4], [5, 6], [7, 8]]]]
+    require(run(node, x), outputs=[[[[0, 4, 6, 0], [0, 12, 14, 0]]]])
 
 
 def test_average_pool_counts_its_padding() -> None:
