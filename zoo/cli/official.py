@@ -43,8 +43,8 @@ def import_official(
     """Convert a checkpoint of an architecture's authors into a model folder for zoo.load(OUT)."""
     import zoo
     from zoo.hub import bundle
-    from zoo.measuring import ledger
     from zoo.support.files import check_replaceable
+    from zoo.support.provenance import origin
 
     check_replaceable(out_dir, overwrite=False)
     if time_steps is None and arch.startswith("spikeyolo-"):
@@ -62,7 +62,7 @@ def import_official(
         "name": name or arch,
         "dataset": dataset,
         "description": f"Converted from the checkpoint {checkpoint.name}, which its authors published. {differs}".strip(),
-        "provenance": {**ledger.origin(), "source": checkpoint.name},
+        "provenance": {**origin(), "source": checkpoint.name},
     }
     bundle.write(
         out_dir, detector.fuse(), card_fields=fields, trainable_state=detector.state_dict(), require_graph=False

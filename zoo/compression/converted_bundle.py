@@ -10,7 +10,7 @@ from zoo.compression.conversion import PERCENTILE, convert
 from zoo.compression.quantized_bundle import COPIED, calibration_pictures, source_of
 from zoo.errors import InvalidInputError
 from zoo.hub import bundle
-from zoo.measuring import ledger
+from zoo.support.provenance import origin
 
 
 def convert_model(
@@ -60,7 +60,7 @@ def convert_model(
             f"{told} Converted to spikes: {normalisation}-wise normalisation at the {percentile:g}th percentile of activations "
             f"on {calibration} training pictures, T = {time_steps}. The ANN's weights are trainable.safetensors."
         ).strip(),
-        "provenance": {**ledger.origin(), "source": source_of(ann.card)},
+        "provenance": {**origin(), "source": source_of(ann.card)},
     }
     state = {key: tensor.detach() for key, tensor in ann.state_dict().items()}
     return bundle.write(out_dir, snn, card_fields=fields, trainable_state=state, overwrite=overwrite)

@@ -14,8 +14,8 @@ from zoo.data import open_dataset
 from zoo.detectors.detector import Detector
 from zoo.errors import InvalidInputError
 from zoo.hub import bundle
-from zoo.measuring import ledger
 from zoo.nir_graphs.certificate import Certificate
+from zoo.support.provenance import origin
 
 COPIED = ("name", "arch", "dataset", "paper", "licence", "data_licence")
 
@@ -130,7 +130,7 @@ def _fields(
     return {
         **known,
         "description": f"{told} {how}; {found.summary()}. The weights before quantisation are trainable.safetensors.".strip(),
-        "provenance": {**ledger.origin(), "source": source_of(card)},
+        "provenance": {**origin(), "source": source_of(card)},
     }
 
 

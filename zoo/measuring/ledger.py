@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import platform
-import shlex
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from zoo.errors import DataError, InvalidInputError
 from zoo.support.files import write_atomically
+from zoo.support.provenance import checkout, origin
 
 ORIGIN = ("command", "commit", "machine", "date")
 
@@ -28,55 +23,12 @@ def results_folder() -> Path:
     Raises:
         InvalidInputError: the package was installed without a checkout.
     """
-    folder = Path(__file__).resolve().parent.parent / "results"
+    folder = checkout() / "results"
     if not folder.is_dir():
         raise InvalidInputError(
             "results are recorded in a checkout of the repository only: there is no results/ folder"
         )
     return folder
-
-
-def command_line() -> str:
-    """The command that runs now, as it can be typed again."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def commit() -> str:
-    """The commit of the checkout, with ``-dirty`` where files differ from it; empty without git."""
-    root = Path(__file__).resolve().parent.parent
-    try:
-        head = _git(root, "rev-parse", "HEAD")
-        return f"{head}-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no", "zoo") else head
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True)  # noqa: S603, S607
-    return done.stdout.strip()
-
-
-def machine() -> str:
-    """Processor, cores and torch version."""
-    from importlib.metadata import version
-
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    except OSError:
-        pass  # not Linux
-    return f"{name}, {os.cpu_count()} cores, torch {version('torch')}"
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def origin() -> dict[str, str]:
-    """Command, commit, machine and date of what runs now."""
-    return {"command": command_line(), "commit": commit(), "machine": machine(), "date": now()}
 
 
 def read_rows(table: str, *, folder: Path | None = None) -> list[dict[str, str]]:

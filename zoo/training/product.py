@@ -6,6 +6,7 @@ from pathlib import Path
 
 from zoo.detectors.detector import Detector
 from zoo.hub import bundle
+from zoo.support.provenance import origin
 from zoo.training.config import TrainConfig
 from zoo.training.loop import train
 
@@ -29,8 +30,6 @@ def train_model(
     Raises:
         ZooError: see :func:`zoo.training.loop.train` and :func:`zoo.hub.bundle.write`.
     """
-    from zoo.measuring import ledger
-
     folder = Path(out_dir) / MODEL
     detector = train(config, out_dir, start=start)
     if folder.exists():
@@ -43,7 +42,7 @@ def train_model(
             f"Trained from {_origin(start)} on {config.data}: {config.steps} steps of {config.batch_size} "
             f"{'clips' if detector.config.input.events else 'pictures'}, seed {config.seed}."
         ),
-        "provenance": ledger.origin(),
+        "provenance": origin(),
     }
     # an ANN that is still to be converted has no graph
     is_ann = not getattr(detector.network, "spiking", True)

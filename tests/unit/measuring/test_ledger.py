@@ -36,4 +36,4 @@ def test_damaged_tables_are_not_extended(tmp_path: Path) -> None:
 
 
 def test_results_belong_to_the_checkout() -> None:
-    assert ledger.results_folder() == Path(ledger.__file__).resolve().parents[1] / "results"
+    assert ledger.results_folder() == Path(ledger.__file__).resolve().parents[2] / "results"
