@@ -57,12 +57,12 @@ def test_the_same_data_pass() -> None:
         ({"class_names": ("a",)}, r"2 before, 1 now; missing: 'b'"),
         ({"class_names": ("a", "x")}, r"new: 'x'; missing: 'b'"),
         ({"length": 3}, "had 4 images and has 3"),
-        ({"entries": {2: lambda n, s, b, l: ("9.png", s, b, l)}}, r"1 of its 4 images differ, first '9.png' .* in its name"),
+        ({"entries": {2: lambda _, s, b, l: ("9.png", s, b, l)}}, r"1 of its 4 images differ, first '9.png' .* in its name"),
         ({"entries": {1: lambda n, s, b, l: (n, s + 1, b, l)}}, r"first '1.png' \(image 1\) in its size in bytes"),
         ({"entries": {3: lambda n, s, b, l: (n, s, b + np.float32(1e-5), l)}}, r"first '3.png' .* in its boxes or labels"),
         ({"entries": {0: lambda n, s, b, l: (n, s, b, 1 - l)}}, r"first '0.png' .* in its boxes or labels"),
         ({"entries": {0: lambda n, s, b, l: (n, s, b[:0], l[:0])}}, r"first '0.png' .* in its boxes or labels"),
-        ({"entries": {0: lambda n, s, b, l: ("\udcff", s, b, l)}}, r"first .* in its name"),
+        ({"entries": {0: lambda _, s, b, l: ("\udcff", s, b, l)}}, r"first .* in its name"),
     ],
 )  # fmt: skip
 def test_what_changed_is_named(changes: dict[str, Any], message: str) -> None:

@@ -20,7 +20,7 @@ from zoo.training.interrupts import Interrupted, interrupts
 
 def test_a_signal_waits_for_what_is_held() -> None:
     done = []
-    with pytest.raises(Interrupted) as caught, interrupts() as received, received.held():
+    with pytest.raises(Interrupted) as caught, interrupts() as received, received.held():  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)
         done.append("the step")
     assert done == ["the step"]
@@ -30,7 +30,7 @@ def test_a_signal_waits_for_what_is_held() -> None:
 
 def test_a_signal_between_the_steps_counts_at_once() -> None:
     done = []
-    with pytest.raises(Interrupted) as caught, interrupts():
+    with pytest.raises(Interrupted) as caught, interrupts():  # noqa: PT012
         os.kill(os.getpid(), signal.SIGTERM)
         done.append("never")
     assert done == []
