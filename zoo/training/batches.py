@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,7 +100,7 @@ class Batches:
             samples = [self.augment(sample, rng) for sample, rng in zip(samples, rngs, strict=True)]
         return Batch(*collate(samples, self.spec), tuple(unreadable))
 
-    def iterate(self, start: int, stop: int, *, workers: int = 0) -> Iterator[Batch]:
+    def iterate(self, start: int, stop: int, *, workers: int = 0) -> Generator[Batch, None, None]:
         """The batches of the steps from ``start`` up to ``stop``, in order, prepared by other processes if ``workers``.
 
         Raises:

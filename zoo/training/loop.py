@@ -97,10 +97,12 @@ def _loop(
 ) -> None:
     config = run.config
     started = time.monotonic() - folder.last(METRICS, "seconds")
+    batches = run.batches.iterate(run.step, last, workers=config.workers)
     try:
-        for batch in run.batches.iterate(run.step, last, workers=config.workers):
-            run.warn_of_unreadable(batch)
+        while run.step < last:
             with received.held():
+                batch = next(batches)
+                run.warn_of_unreadable(batch)
                 values = run.advance(batch)
             seconds = time.monotonic() - started
             if run.step % config.log_every == 0:
@@ -115,6 +117,8 @@ def _loop(
     except (Interrupted, DataError):
         folder.save(run.step, run.state())
         raise
+    finally:
+        batches.close()
 
 
 class Run:

@@ -111,12 +111,12 @@ def started(folder: Path, *more: str) -> subprocess.Popen[str]:
     ("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGINT, 2), (signal.SIGTERM, 2)]
 )
 def test_a_killed_process_says_how_to_continue_and_loses_no_step(tmp_path: Path, number: int, workers: int) -> None:
-    process = started(tmp_path, "--workers", str(workers))
-    for _ in lines_until(process, "step 3\n"):
-        pass
-    # a terminal sends Ctrl-C to the whole group of processes, a batch system SIGTERM
-    os.killpg(process.pid, number)
-    out, err = process.communicate()
+    with started(tmp_path, "--workers", str(workers)) as process:
+        for _ in lines_until(process, "step 3\n"):
+            pass
+        # a terminal sends Ctrl-C to the whole group of processes, a batch system SIGTERM
+        os.killpg(process.pid, number)
+        out, err = process.communicate()
     assert process.returncode == 128 + number, err
     assert err == ""
     done = [int(line.split()[1]) for line in out.splitlines() if line.startswith("step ")]
