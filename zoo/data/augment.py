@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -210,7 +210,7 @@ def warp(sample: Sample, matrix: Matrix, size: tuple[int, int]) -> Sample:
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
     centres = np.linalg.inv(half) @ matrix @ half
     shrink = np.sqrt(abs(np.linalg.det(matrix[:2, :2])))
-    image = sample.image
+    image: Any = sample.image
     if shrink < 0.5:  # bilinear sampling would skip pixels: reduce by areas first
         image, centres = _reduced(image, centres, shrink)
     image = cv2.warpAffine(
@@ -229,7 +229,7 @@ def _reduced(image: Pixels, centres: Matrix, shrink: float) -> tuple[Pixels, Mat
     height, width = max(1, image.shape[0] // factor), max(1, image.shape[1] // factor)
     scale = np.diag([image.shape[1] / width, image.shape[0] / height, 1.0])
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
-    small: Pixels = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    small: Any = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return small, centres @ np.linalg.inv(half) @ scale @ half
 
 
@@ -281,7 +281,7 @@ def change_colour(image: Pixels, settings: Augmentation, rng: Generator) -> Pixe
     parts = [
         cv2.LUT(part, table.astype(np.uint8)) for part, table in zip((hue, saturation, value), tables, strict=True)
     ]
-    changed: Pixels = cv2.cvtColor(cv2.merge(parts), cv2.COLOR_HSV2RGB)
+    changed: Any = cv2.cvtColor(cv2.merge(parts), cv2.COLOR_HSV2RGB)
     return changed
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from zoo.data.augment import Augmentation, Augmenter, clip_boxes, crop, letterbox, warp, warp_boxes
+from zoo.data.augment import Augmentation, Augmenter, Pixels, clip_boxes, crop, letterbox, warp, warp_boxes
 from zoo.data.sample import Sample
 
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255)], np.uint8)
@@ -30,7 +31,7 @@ def rectangles(index: int, *, least: int = 24) -> Sample:
     return Sample(image, np.array(boxes, np.float32), np.arange(3), index)
 
 
-def extent(image: np.ndarray, label: int, box: np.ndarray) -> np.ndarray:
+def extent(image: Pixels, label: int, box: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """Bounding box of the pixels of a colour near a box."""
     others = [c for c in range(3) if c != label]
     pure = (image[..., label].astype(int) - image[..., others].max(-1)) > 100
