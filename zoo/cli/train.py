@@ -85,8 +85,7 @@ def _fields(words: Sequence[str], config: Path | None, given: dict[str, Any]) ->
     line = {"arch": names[0]} if names else {}
     merge(line, parse_overrides([word for word in words if "=" in word]), what="KEY=VALUE")
     options = {name: value for name, value in given.items() if value is not None and value != []}
-    if "variant" in options:
-        options["variant"] = parse_settings(options["variant"])
+    options |= {name: parse_settings(value) for name, value in options.items() if type_of(name) is dict}
     merge(line, options, what="an option")
     return line if config is None else _overriding(read_settings(config), line)
 

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from zoo.data.sample import Sample
+from zoo.data.sample import AnySample, Sample
+from zoo.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 Matrix = npt.NDArray[np.float64]
@@ -80,21 +81,25 @@ class Augmenter:
     Attributes:
         settings: what is changed.
         size: (height, width) of the result in pixels.
-        sample: gives the sample of an index.
-        length: how many samples there are, for mosaic and mixup.
+        other: gives the sample of an index, for mosaic and mixup.
+        length: how many samples there are.
     """
 
     settings: Augmentation
     size: tuple[int, int]
-    sample: Callable[[int], Sample]
+    other: Callable[[int], AnySample]
     length: int
 
-    def draw(self, index: int, rng: Generator) -> Sample:
-        """One augmented sample of ``size``: the image of an index, changed as the generator says."""
-        first = self._one(index, rng)
+    def __call__(self, sample: AnySample, rng: Generator) -> Sample:
+        """The sample, changed as the generator says; its image has ``size``.
+
+        Raises:
+            DataError: the sample holds events.
+        """
+        first = self._one(_image(sample), rng)
         if rng.random() >= self.settings.mixup:
             return first
-        second = self._one(int(rng.integers(self.length)), rng)
+        second = self._one(self._other(rng), rng)
         weight = float(rng.beta(8.0, 8.0))
         mixed = first.image.astype(np.float32) * weight + second.image.astype(np.float32) * (1 - weight)
         return Sample(
@@ -104,14 +109,16 @@ class Augmenter:
             first.image_id,
         )
 
-    def _one(self, index: int, rng: Generator) -> Sample:
+    def _other(self, rng: Generator) -> Sample:
+        return _image(self.other(int(rng.integers(self.length))))
+
+    def _one(self, sample: Sample, rng: Generator) -> Sample:
         settings = self.settings
-        sample = self.sample(index)
         if settings.crop:
             sample = crop(sample, settings.crop, rng)
         view = random_view(settings, self.size, rng)
         if rng.random() < settings.mosaic:
-            others = [self.sample(int(other)) for other in rng.integers(self.length, size=3)]
+            others = [self._other(rng) for _ in range(3)]
             if settings.crop:
                 others = [crop(other, settings.crop, rng) for other in others]
             result = self._mosaic([sample, *others], view, rng)
@@ -137,6 +144,12 @@ class Augmenter:
             boxes.append(inside)
             labels.append(part.labels[kept])
         return Sample(image, np.concatenate(boxes), np.concatenate(labels), samples[0].image_id)
+
+
+def _image(sample: AnySample) -> Sample:
+    if not isinstance(sample, Sample):
+        raise DataError("events cannot be augmented: leave out the setting `augment`")
+    return sample
 
 
 def letterbox(size: tuple[int, int], target: tuple[int, int]) -> Matrix:

@@ -132,6 +132,10 @@ class Batches:
                 "memory (in a container: its shm-size): use fewer --workers, or --workers 0"
             ) from None
 
+    def readable(self, index: int) -> AnySample:
+        """The sample of an index, or the next one that can be read."""
+        return self._readable(index, [])
+
     def _readable(self, index: int, unreadable: list[str]) -> AnySample:
         """The sample of an index, or the next one that can be read; which one it is depends on the files alone."""
         for offset in range(min(len(self.dataset), MOST_IN_A_ROW)):

@@ -6,10 +6,11 @@ import difflib
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from zoo.cards.card import ModelName
 from zoo.config import VariantValue
+from zoo.data.augment import Augmentation
 from zoo.errors import ConfigError
 from zoo.training.naming import legal_name
 
@@ -111,6 +112,15 @@ class TrainConfig(BaseModel):
         ),
         _DATA,
     ] = None
+    augment: Annotated[
+        dict[str, float],
+        Field(
+            max_length=32,
+            description=f"Change of the training images, such as flip_horizontal=0.5; may be repeated. There are "
+            f"{', '.join(Augmentation.model_fields)}.",
+        ),
+        Setting("Data", flags=("--augment",)),
+    ] = {}
     steps: Annotated[int, Field(ge=1, le=10**9, description="Optimiser steps."), _OPTIMISATION] = 6_000
     batch_size: Annotated[int, Field(ge=1, le=65_536, description="Images per step."), _OPTIMISATION] = 32
     lr: Annotated[float, Field(gt=0, le=1e6, description="Peak learning rate of AdamW."), _OPTIMISATION] = 3e-3
@@ -192,6 +202,32 @@ class TrainConfig(BaseModel):
     device: Annotated[
         str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?|mps)$", description="Torch device: cpu, cuda, cuda:1 or mps."), _RUN
     ] = "cpu"
+
+    @field_validator("augment")
+    @classmethod
+    def _augmentation(cls, value: dict[str, float]) -> dict[str, float]:
+        """Only known changes within their bounds."""
+        try:
+            Augmentation.model_validate({name: _whole(number) for name, number in value.items()})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            if first["type"] == "extra_forbidden":
+                close = difflib.get_close_matches(name, Augmentation.model_fields, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(Augmentation.model_fields)}"
+                raise ValueError(f"there is no change {name!r}; {hint}") from None
+            raise ValueError(f"{name}: {first['msg']}") from None
+        return value
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """``augment``, with the defaults of what it does not name."""
+        return Augmentation.model_validate({name: _whole(number) for name, number in self.augment.items()})
+
+
+def _whole(number: float) -> float | int:
+    """A whole number as an integer: settings in pixels are integers."""
+    return int(number) if float(number).is_integer() else number
 
 
 def setting_of(name: str) -> Setting:

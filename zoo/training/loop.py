@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import ModelConfig, parse_config
+from zoo.data.augment import Augmenter
 from zoo.data.sample import DetectionDataset
 from zoo.detectors.detector import Detector
 from zoo.errors import CheckpointError, ConfigError, DataError, DataWarning, TrainingError, ZooError
@@ -146,6 +147,9 @@ class Run:
         self.detector: Detector = detector.to(_device(config)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = make_loss(model, config)
         self.batches = Batches(dataset, model.input, batch_size=config.batch_size, seed=config.seed)
+        if not config.augmentation.changes_nothing:
+            size = model.input.image_size
+            self.batches.augment = Augmenter(config.augmentation, size, self.batches.readable, len(dataset))
         self.averaged = make_average(self.detector, config.ema_decay)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.detector, config.weight_decay), lr=config.lr)
         self.schedule = make_schedule(

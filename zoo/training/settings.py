@@ -113,7 +113,7 @@ def parse_value(text: str) -> Any:
 
 
 def merge(fields: dict[str, Any], more: Mapping[str, Any], *, what: str) -> None:
-    """Add settings that stand beside those that are there already; arguments of the architecture are joined.
+    """Add settings that stand beside those that are there already; settings that are mappings are joined.
 
     Raises:
         ConfigError: one of them is there already.
@@ -129,11 +129,12 @@ def merge(fields: dict[str, Any], more: Mapping[str, Any], *, what: str) -> None
 
 
 def override(fields: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a file with those of the command line in their place; arguments of the architecture one by one."""
+    """Settings of a file with those of the command line in their place; settings that are mappings entry by entry."""
     joined = {**fields, **stronger}
-    inner, outer = fields.get("variant"), stronger.get("variant")
-    if isinstance(inner, dict) and isinstance(outer, dict):
-        joined["variant"] = inner | outer
+    for name, outer in stronger.items():
+        inner = fields.get(name)
+        if isinstance(inner, dict) and isinstance(outer, dict):
+            joined[name] = inner | outer
     return joined
 
 

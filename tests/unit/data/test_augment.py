@@ -42,7 +42,7 @@ def extent(image: Pixels, label: int, box: npt.NDArray[np.float32]) -> npt.NDArr
 
 
 def draw(augmentation: Augmentation, index: int, seed: int, size: tuple[int, int] = (192, 256)) -> Sample:
-    return Augmenter(augmentation, size, rectangles, 50).draw(index, np.random.default_rng(seed))
+    return Augmenter(augmentation, size, rectangles, 50)(rectangles(index), np.random.default_rng(seed))
 
 
 @given(
