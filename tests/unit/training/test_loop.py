@@ -75,6 +75,32 @@ def test_resumed_equals_uninterrupted_bit_by_bit(uninterrupted: Path, tmp_path: 
     assert [row[0] for row in rows(uninterrupted)] == ["step", "1", "2", "3", "4", "5"]
 
 
+def test_augmented_images_are_the_same_after_a_resume(tmp_path: Path) -> None:
+    changes = {"mosaic": 0.5, "mixup": 0.3, "flip_horizontal": 0.5, "degrees": 5.0, "noise": 3.0}
+    augmented = settings(augment=changes)
+    train(augmented, tmp_path / "whole")
+    train(augmented, tmp_path / "run", stop_after=3)
+    train(augmented, tmp_path / "run")
+    one, other = (checkpoint.load_latest(tmp_path / name / "checkpoints") for name in ("whole", "run"))
+    assert same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"mosiac": 0.5}, "did you mean 'mosaic'"), ({"scale": 1.0}, "scale: Input should be less than 1")],
+)
+def test_unknown_or_impossible_augmentation_is_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        settings(augment=changes)
+
+
+def test_augmentation_changes_the_run_and_nothing_else_does(uninterrupted: Path, tmp_path: Path) -> None:
+    train(settings(augment={"flip_horizontal": 1.0}), tmp_path / "flipped", stop_after=1)
+    train(settings(augment={"flip_horizontal": 0.0}), tmp_path / "plain", stop_after=1)
+    assert rows(tmp_path / "flipped")[1] != rows(uninterrupted)[1]
+    assert rows(tmp_path / "plain")[1] == rows(uninterrupted)[1]
+
+
 def test_another_seed_gives_another_run(uninterrupted: Path, tmp_path: Path) -> None:
     train(settings(seed=1), tmp_path / "run", stop_after=2)
     expected, actual = rows(uninterrupted), rows(tmp_path / "run")
