@@ -15,63 +15,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
+from zoo.config import Augmentation
 from zoo.data.sample import AnySample, Sample
 from zoo.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 Matrix = npt.NDArray[np.float64]
 Generator = np.random.Generator
-Share = Annotated[float, Field(ge=0, le=1)]
 GREY = 114
 """Value of pixels outside every image, as in the detectors' letterboxing."""
 LEAST_VISIBLE = 0.25
 """Share of a box's area that has to remain inside the image, else the box is dropped."""
 LEAST_SIDE = 2.0
 """Pixels that both sides of a box must have, else the box is dropped."""
-
-
-class Augmentation(BaseModel):
-    """How images are changed during training. All settings default to no change.
-
-    Attributes:
-        mosaic: probability that an image is composed of four.
-        mixup: probability that a second image is blended in.
-        degrees: largest rotation, in degrees, either way.
-        translate: largest shift, as a share of the image's side, either way.
-        scale: largest change of size: the factor is drawn from 1 - scale to 1 + scale.
-        shear: largest shear, in degrees, either way.
-        crop: side of a square in pixels of the original image that is cut out at full resolution; 0 for the whole image.
-        flip_horizontal, flip_vertical: probabilities.
-        hue, saturation, brightness: largest relative change, each either way.
-        noise: largest standard deviation of Gaussian noise, in grey levels of 255.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    mosaic: Share = 0.0
-    mixup: Share = 0.0
-    degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
-    translate: Share = 0.0
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    shear: Annotated[float, Field(ge=0, le=60)] = 0.0
-    crop: Annotated[int, Field(ge=0, le=65_536)] = 0
-    flip_horizontal: Share = 0.0
-    flip_vertical: Share = 0.0
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    saturation: Share = 0.0
-    brightness: Share = 0.0
-    noise: Annotated[float, Field(ge=0, le=128)] = 0.0
-
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether every setting is zero."""
-        return not any(self.model_dump().values())
 
 
 @dataclass(frozen=True)

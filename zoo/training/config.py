@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from zoo.cards.card import ModelName
-from zoo.config import VariantValue
-from zoo.data.augment import Augmentation
+from zoo.config import Augmentation, VariantValue
 from zoo.errors import ConfigError
 from zoo.training.naming import legal_name
 

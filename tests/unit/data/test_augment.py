@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from zoo.data.augment import Augmentation, Augmenter, Pixels, clip_boxes, crop, letterbox, warp, warp_boxes
+from zoo.config import Augmentation
+from zoo.data.augment import Augmenter, Pixels, clip_boxes, crop, letterbox, warp, warp_boxes
 from zoo.data.sample import Sample
 
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255)], np.uint8)
