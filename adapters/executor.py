@@ -3,27 +3,35 @@
 What lies on a cycle (through a Delay) is stepped through time; nodes without memory run once on all T steps folded into the
 batch; neurons outside cycles step through their own sequence. In-edges are summed left to right in the order of the edge
 list. A value is dropped after its last reader, and what nobody needs is not computed.
+
+A runnable holds constants, weights and plans; everything that changes during a run belongs to the run. So any number of
+threads may call one runnable.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo.adapters.checks import check_type, given_inputs
-from zoo.adapters.membranes import Framework
-from zoo.adapters.plan import Planner
-from zoo.adapters.units import Context, Unit
-from zoo.errors import InvalidInputError
+from zoo.adapters.checks import check_type, given_inputs, not_run
+from zoo.adapters.fusions.matching import Match
+from zoo.adapters.gradients import Deferred
+from zoo.adapters.membranes import Cell, Framework
+from zoo.adapters.plan import RUN, Goal, Planner
+from zoo.adapters.precision import exact_convolutions
+from zoo.adapters.units import Context, Key, Unit
+from zoo.errors import InvalidInputError, UnsupportedGraphError
 from zoo.nir_graphs.fields import Note
 from zoo.nir_graphs.graph import FlatGraph
 from zoo.nir_graphs.normalise import Graph, normalise
 from zoo.nir_graphs.reference import Record, Trace, recorded_nodes
+
+Schedule = tuple[list[Unit], Counter[Key]]
 
 
 class TorchRunnable(nn.Module):
@@ -31,6 +39,10 @@ class TorchRunnable(nn.Module):
 
     An ordinary ``nn.Module``: its parameters are the weights and biases of the graph, ``parameters_of`` finds those of a
     node. To compute in another type, build it again: constants are rounded once, from what the graph stores.
+
+    Gradients flow as through the single nodes, whether kernels are fused or not, with the framework's own surrogates. In eval
+    mode, in which a runnable starts, a call runs as fast as without gradients, and runs again if ``backward`` is called. In
+    train mode it records what ``backward`` needs, if an input or a weight requires gradients.
 
     Args:
         graph: what to run.
@@ -59,9 +71,24 @@ class TorchRunnable(nn.Module):
         self.graph, self.framework, self.dtype, self.fuse = graph, framework, dtype, fuse
         self.register_buffer("_anchor", torch.zeros((), dtype=dtype, device=device), persistent=False)
         self.ops = nn.ModuleDict()
-        self.units = self._plan(frozenset())
-        self._plans: dict[frozenset[str], list[Unit]] = {}
-        self._schedules: dict[frozenset[str], tuple[list[Unit], Counter[str]]] = {}
+        self.kernels = nn.ModuleList()
+        self._places: dict[tuple[type, tuple[str, ...]], int] = {}
+        self._forget_plans()
+        self.plan()
+        self.eval()
+
+    def _forget_plans(self) -> None:
+        self._planning = threading.RLock()
+        self._plans: dict[Goal, list[Unit]] = {}
+        self._schedules: dict[tuple[frozenset[str], bool], Schedule] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = {"_planning", "_plans", "_schedules"}
+        return {name: value for name, value in super().__getstate__().items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._forget_plans()
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -76,8 +103,8 @@ class TorchRunnable(nn.Module):
     @property
     def own_cells(self) -> tuple[int, int]:
         """(neuron nodes on the framework's own cells, neuron nodes in all). Thresholds have no memory and count in neither."""
-        neurons = self.graph.where(lambda facts: facts.stateful)
-        return sum(self._kept(name).is_own for name in neurons), len(neurons)
+        cells = [op for op in self.ops.values() if isinstance(op, Cell)]
+        return sum(cell.is_own for cell in cells), len(cells)
 
     def parameters_of(self, node: str) -> dict[str, nn.Parameter]:
         """Trainable parameters of a node, ``weight`` and ``bias``; none for nodes that have none."""
@@ -86,62 +113,90 @@ class TorchRunnable(nn.Module):
 
     def forward(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Input (T, B, ...), or one per Input node -> outputs (T, B, ...) by Output node, from rest."""
-        return self._execute(x, frozenset())[0]
+        given, parameters = self._given(x), list(self.parameters())
+        if not torch.is_grad_enabled() or not any(value.requires_grad for value in (*given.values(), *parameters)):
+            return self._fast(given)
+        if self.training or not all(
+            isinstance(value, nn.Parameter) for value in parameters
+        ):  # for torch.func's own ones
+            return self._recorded(given)
+        return Deferred(self._fast, self._recorded, lambda: list(self.parameters()), self.graph.outputs)(given)
 
     @torch.no_grad()
     def run(self, x: Tensor | Mapping[str, Tensor], record: Record = "none") -> Trace:
         """The same as numpy arrays, with spikes and potentials of the recorded nodes."""
-        outputs, context = self._execute(x, frozenset(recorded_nodes(self.graph, record)))
-        parts = (outputs, context.spikes, context.potentials)
+        wanted = frozenset(recorded_nodes(self.graph, record))
+        context = self._execute(self._given(x), wanted, differentiable=False)
+        parts = (self._outputs(context), context.spikes, context.potentials)
         return Trace(*({name: value.detach().cpu().numpy() for name, value in part.items()} for part in parts))
 
-    def _execute(self, x: Tensor | Mapping[str, Tensor], wanted: frozenset[str]) -> tuple[dict[str, Tensor], Context]:
-        values = self._given(x)
-        units, readers = self._schedule(wanted)
-        context = Context(values, Counter(readers), wanted)
-        for name in wanted & set(values):
-            context.note(name, values[name])
+    @torch.no_grad()
+    def _fast(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A call through which no gradient flows."""
+        return self._outputs(self._execute(given, frozenset(), differentiable=False))
+
+    def _recorded(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A call that autograd records."""
+        return self._outputs(self._execute(given, frozenset(), differentiable=True))
+
+    def _outputs(self, context: Context) -> dict[str, Tensor]:
+        return {name: context.values[name] for name in self.graph.outputs}
+
+    def _execute(self, given: dict[str, Tensor], wanted: frozenset[str], *, differentiable: bool) -> Context:
+        units, readers = self._schedule(wanted, differentiable)
+        steps, batch = next(iter(given.values())).shape[:2]
+        values: dict[Key, Tensor] = {name: value for name, value in given.items()}  # noqa: C416 - keys of another type
+        context = Context(steps, batch, values, Counter(readers), wanted)
+        for name in wanted & given.keys():
+            context.note(name, given[name])
         with exact_convolutions(self.device):
             for unit in units:
                 unit.run(context)
-        return {name: context.values[name] for name in self.graph.outputs}, context
+        return context
 
     def _given(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value.to(self.device, self.dtype) for name, value in given_inputs(self.graph, x).items()}
 
-    def _plan(self, visible: frozenset[str]) -> list[Unit]:
-        return Planner(self.graph, self.framework, self.dtype, self._keep, fuse=self.fuse, visible=visible).plan()
+    def plan(self, *, visible: frozenset[str] = frozenset(), differentiable: bool = False) -> list[Unit]:
+        """The units that the graph is executed as.
 
-    def _keep(self, name: str, make: Callable[[], nn.Module]) -> nn.Module:
-        key = _key(name)
-        if key not in self.ops:
-            self.ops[key] = make().to(self.device)
-        return self.ops[key]
+        Args:
+            visible: nodes that no unit may hide.
+            differentiable: the plan through which gradients flow.
+        """
+        goal = Goal(self.fuse, visible, differentiable)
+        with self._planning:
+            if goal not in self._plans:
+                self._plans[goal] = Planner(self.graph, self.framework, self.dtype, self._keep, goal).plan()
+            return self._plans[goal]
 
-    def _kept(self, name: str) -> Any:
-        return self.ops[_key(name)]
+    def _keep(self, part: str | Match, make: Callable[[], nn.Module]) -> nn.Module:
+        """The module of a node, or of a match."""
+        if isinstance(part, str):
+            key = _key(part)
+            if key not in self.ops:
+                self.ops[key] = make().to(self.device)
+            return self.ops[key]
+        if part.identity not in self._places:
+            self._places[part.identity] = len(self.kernels)
+            self.kernels.append(make().to(self.device))
+        return self.kernels[self._places[part.identity]]
 
-    def _schedule(self, wanted: frozenset[str]) -> tuple[list[Unit], Counter[str]]:
+    def _schedule(self, wanted: frozenset[str], differentiable: bool) -> Schedule:
         """The units that outputs and recorded nodes need, and how often each value is read."""
-        if wanted not in self._schedules:
-            units = self._units_that_show(wanted)
-            readers = Counter(self.graph.outputs)
-            needed = []
-            for unit in reversed(units):
-                if any(readers[name] > 0 or name in wanted for name in unit.makes):
-                    needed.append(unit)
-                    readers.update(unit.reads)
-            self._schedules[wanted] = needed[::-1], readers
-        return self._schedules[wanted]
-
-    def _units_that_show(self, wanted: frozenset[str]) -> list[Unit]:
-        """A plan in which no wanted node is hidden inside a fused kernel."""
-        hidden = wanted - {name for unit in self.units for name in unit.makes} - set(self.graph.inputs)
-        if not hidden:
-            return self.units
-        if hidden not in self._plans:
-            self._plans[hidden] = self._plan(hidden)
-        return self._plans[hidden]
+        with self._planning:
+            if (wanted, differentiable) not in self._schedules:
+                shown = {made for unit in self.plan(differentiable=differentiable) for made in unit.makes}
+                hidden = wanted - shown - set(self.graph.inputs)
+                units = self.plan(visible=hidden, differentiable=differentiable)
+                readers: Counter[Key] = Counter(self.graph.outputs)
+                needed = []
+                for unit in reversed(units):
+                    if any(readers[key] > 0 or key in wanted for key in unit.makes):
+                        needed.append(unit)
+                        readers.update(unit.reads)
+                self._schedules[wanted, differentiable] = needed[::-1], readers
+            return self._schedules[wanted, differentiable]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TorchRunnable:
         if fn(torch.zeros(1, dtype=self.dtype, device=self.device)).dtype != self.dtype:
@@ -157,21 +212,6 @@ def _key(name: str) -> str:
     return "/" + name.replace("%", "%25").replace("/", "%2F").replace(".", "/")
 
 
-@contextmanager
-def exact_convolutions(device: torch.device) -> Iterator[None]:
-    """Convolutions that only add products.
-
-    On a GPU without TF32, cuDNN's default for float32, which keeps ten bits of each weight. On a CPU without NNPACK, torch's
-    default where oneDNN does not take a convolution: its Winograd kernels round what is exact in any order of summation.
-    """
-    if device.type == "cuda":
-        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            yield
-    else:
-        with torch.backends.nnpack.flags(enabled=False):
-            yield
-
-
 class TorchBackend:
     """A torch framework as a backend; see :class:`zoo.adapters.base.Backend`.
 
@@ -185,8 +225,7 @@ class TorchBackend:
 
     def check(self, graph: Graph, *, dt: float | None = None) -> list[str]:
         """See :class:`zoo.adapters.base.Backend`. Nodes without a cell of the framework run on plain torch: none is refused."""
-        normalise(graph, dt=dt)
-        return []
+        return not_run(normalise(graph, dt=dt), RUN, self.name)
 
     def build(
         self,
@@ -198,4 +237,7 @@ class TorchBackend:
         fuse: bool = True,
     ) -> TorchRunnable:
         """See :class:`zoo.adapters.base.Backend`."""
-        return TorchRunnable(normalise(graph, dt=dt), self.framework, dtype=dtype, device=device, fuse=fuse)
+        graph = normalise(graph, dt=dt)
+        if reasons := self.check(graph):
+            raise UnsupportedGraphError(self.name, reasons)
+        return TorchRunnable(graph, self.framework, dtype=dtype, device=device, fuse=fuse)

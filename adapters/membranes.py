@@ -2,6 +2,9 @@
 
 Every NIR neuron is one membrane, or two in a row: a current-based neuron is a leaky integrator (its synapse) that feeds a
 membrane. A framework therefore says only how it runs one :class:`Membrane`.
+
+Cells hold constants and nothing else. The state of a run is passed in and handed back at every step, so that any number of
+threads can run one cell at the same time.
 """
 
 from __future__ import annotations
@@ -80,10 +83,10 @@ MEMBRANES: dict[type, Callable[[FlatNode, float], list[Membrane]]] = {
 
 
 class Cell(Constants):
-    """Runs a membrane step by step.
+    """Runs a neuron step by step.
 
     Attributes:
-        is_own: whether integration, firing and reset are a framework's own.
+        is_own: whether integration, firing and reset are a framework's own code.
     """
 
     is_own = False
@@ -93,24 +96,31 @@ class Cell(Constants):
         return torch.zeros_like(like)
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Input (B, ...) of one step -> output (B, ...), new state."""
+        """Input (B, ...) of one step -> output (B, ...), new state; the old state stays as it is."""
         raise NotImplementedError
 
     def potential(self, x: Tensor, before: State, out: Tensor, after: State) -> Tensor:
         """What that step compared with the threshold (B, ...): v after integration, before the reset."""
         raise NotImplementedError
 
-    def finish(self) -> None:
-        """Let go of what the cell itself remembers, after the last step."""
+    def sequence(self, x: Tensor, *, with_potentials: bool) -> tuple[Tensor, Tensor | None]:
+        """A whole sequence (T, B, ...) from rest -> outputs and, where asked for, potentials (T, B, ...)."""
+        state = self.start(x[0])
+        outputs, potentials = [], []
+        for current in x.unbind():
+            before = state
+            out, state = self.step(current, before)
+            outputs.append(out)
+            if with_potentials:
+                potentials.append(self.potential(current, before, out, state))
+        return torch.stack(outputs), torch.stack(potentials) if with_potentials else None
 
 
-class PlainCell(Cell):
-    """The contract's equations in torch. The state is v after the reset.
+class MembraneCell(Cell):
+    """A cell of one membrane. Its state is v after the reset, or holds it.
 
-    Args:
-        membrane: what to compute.
-        dtype: of the computation.
-        spike: Heaviside function with a surrogate gradient.
+    Attributes:
+        leaks, fires: what the membrane does.
     """
 
     k: Tensor
@@ -119,31 +129,55 @@ class PlainCell(Cell):
     threshold: Tensor
     reset: Tensor
 
-    def __init__(self, membrane: Membrane, dtype: torch.dtype, spike: Spike | None) -> None:
+    def __init__(self, membrane: Membrane, dtype: torch.dtype) -> None:
         super().__init__()
-        self.leaks, self.fires, self.spike = membrane.k is not None, membrane.threshold is not None, spike
+        self.leaks, self.fires = membrane.k is not None, membrane.threshold is not None
         for name in ("k", "r", "v_leak", "threshold", "reset"):
             value = getattr(membrane, name)
             self.constant(name, 0.0 if value is None else value, dtype)
+        # what changes no bit is not computed
+        self._has_gain = bool((self.r != 1).any())
+        self._leaks_to_zero = not self.v_leak.any()
 
-    def _integrate(self, x: Tensor, v: Tensor) -> Tensor:
-        return v + self.k * ((self.v_leak - v) + self.r * x) if self.leaks else v + self.r * x
+    def gained(self, x: Tensor) -> Tensor:
+        """r x."""
+        return self.r * x if self._has_gain else x
+
+    def current(self, x: Tensor, v: Tensor) -> Tensor:
+        """What a step adds to v: k ((v_leak - v) + r x), or r x where nothing leaks."""
+        x = self.gained(x)
+        if not self.leaks:
+            return x
+        return self.k * (x - v if self._leaks_to_zero else (self.v_leak - v) + x)
+
+
+class PlainCell(MembraneCell):
+    """The contract's equations in torch. The state is v after the reset.
+
+    Args:
+        membrane: what to compute.
+        dtype: of the computation.
+        spike: Heaviside function with a surrogate gradient.
+    """
+
+    def __init__(self, membrane: Membrane, dtype: torch.dtype, spike: Spike | None) -> None:
+        super().__init__(membrane, dtype)
+        self.spike = spike
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Cell`."""
-        v = self._integrate(x, state)
+        v = state + self.current(x, state)
         if not self.fires:
             return v, v
-        z = fire(v, self.threshold, self.spike)
-        return z, torch.where(z > 0, self.reset, v)
+        return fire(v, self.threshold, self.spike), torch.where(v > self.threshold, self.reset, v)
 
     def potential(self, x: Tensor, before: Tensor, out: Tensor, after: Tensor) -> Tensor:
         """See :class:`Cell`."""
         del out, after
-        return self._integrate(x, before)
+        return before + self.current(x, before)
 
 
-class IntegratingCell(Cell):
+class IntegratingCell(MembraneCell):
     """A framework's integrate-and-fire cell, whose leak comes in with the current. The state is v after the reset.
 
     v + (dt/tau) ((v_leak - v) + r x) is computed as v + current, so that each step has the contract's very bits for every tau,
@@ -155,19 +189,12 @@ class IntegratingCell(Cell):
     """
 
     is_own = True
-    k: Tensor
-    r: Tensor
-    v_leak: Tensor
     above: Tensor
 
     def __init__(self, membrane: Membrane, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.leaks, self.fires = membrane.k is not None, membrane.threshold is not None
-        self.constant("k", 0.0 if membrane.k is None else membrane.k, dtype)
-        self.constant("r", membrane.r, dtype)
-        self.constant("v_leak", membrane.v_leak, dtype)
+        super().__init__(membrane, dtype)
         self.constant("above", np.inf if membrane.threshold is None else membrane.threshold, dtype)
-        self.above = torch.nextafter(self.above, torch.full_like(self.above, torch.inf))
+        self.above = next_up(self.above)
 
     def integrate(self, current: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """(spikes or v, v after the reset) of one step of the framework's cell."""
@@ -175,17 +202,13 @@ class IntegratingCell(Cell):
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Cell`."""
-        out, v = self.integrate(self._current(x, state), state)
+        out, v = self.integrate(self.current(x, state), state)
         return out.to(x.dtype), v
 
     def potential(self, x: Tensor, before: Tensor, out: Tensor, after: Tensor) -> Tensor:
         """See :class:`Cell`."""
         del out, after
-        return before + self._current(x, before)
-
-    def _current(self, x: Tensor, v: Tensor) -> Tensor:
-        current = self.r * x
-        return self.k * ((self.v_leak - v) + current) if self.leaks else current
+        return before + self.current(x, before)
 
 
 class Cascade(Cell):
@@ -211,11 +234,6 @@ class Cascade(Cell):
         current, _ = self.synapse.step(x, before[0])
         return self.membrane.potential(current, before[1], out, after[1])
 
-    def finish(self) -> None:
-        """See :class:`Cell`."""
-        self.synapse.finish()
-        self.membrane.finish()
-
 
 @dataclass(frozen=True)
 class Framework:
@@ -237,18 +255,9 @@ class Framework:
         return cells[0] if len(cells) == 1 else Cascade(*cells)
 
 
-def run_cell(cell: Cell, x: Tensor, *, with_potentials: bool) -> tuple[Tensor, Tensor | None]:
-    """A whole sequence (T, B, ...) from rest -> outputs and, where asked for, potentials (T, B, ...)."""
-    state = cell.start(x[0])
-    outputs, potentials = [], []
-    for current in x:
-        before = state
-        out, state = cell.step(current, before)
-        outputs.append(out)
-        if with_potentials:
-            potentials.append(cell.potential(current, before, out, state))
-    cell.finish()
-    return torch.stack(outputs), torch.stack(potentials) if with_potentials else None
+def next_up(x: Tensor) -> Tensor:
+    """The least number of the type above each number."""
+    return torch.nextafter(x, torch.full_like(x, torch.inf))
 
 
 def _f64(value: Any) -> Array:

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from zoo.nir_graphs.fields import compact
 from zoo.nir_graphs.graph import FlatNode
 
-Spike = Callable[[Tensor], Tensor]
-"""A framework's Heaviside function with its surrogate gradient: potential minus threshold -> 0 or 1."""
+Spike = Callable[[Tensor, Tensor], Tensor]
+"""A framework's Heaviside function with its surrogate gradient: (potential, threshold) -> 1 where above it, else 0."""
 
 
 def tensor(value: Any, dtype: torch.dtype) -> Tensor:
@@ -37,13 +37,19 @@ class Constants(nn.Module):
 
 
 class Convolution(nn.Module):
-    """``nir.Conv1d`` and ``nir.Conv2d``. Convolutions that only move values about are not trained."""
+    """``nir.Conv1d`` and ``nir.Conv2d``. Convolutions that only move values about hold constants: they are not trained."""
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, node: FlatNode, dtype: torch.dtype) -> None:
         super().__init__()
-        moves_only = is_selection(node)
-        self.weight = nn.Parameter(torch.tensor(node["weight"], dtype=dtype), requires_grad=not moves_only)
-        self.bias = nn.Parameter(torch.tensor(node["bias"], dtype=dtype), not moves_only)
+        for name in ("weight", "bias"):
+            value = torch.tensor(node[name], dtype=dtype)
+            if is_selection(node):
+                self.register_buffer(name, value, persistent=False)
+            else:
+                self.register_parameter(name, nn.Parameter(value))
         sides = node["padding"]
         self.function: Callable[..., Tensor] = F.conv1d if len(sides) == 1 else F.conv2d
         self.stride, self.dilation, self.groups = node["stride"], node["dilation"], node["groups"]
@@ -72,6 +78,7 @@ class Dense(nn.Module):
     def __init__(self, node: FlatNode, dtype: torch.dtype) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(node["weight"], dtype=dtype))
+        self.bias: nn.Parameter | None
         bias = nn.Parameter(torch.tensor(node["bias"], dtype=dtype)) if node.type is nir.Affine else None
         self.register_parameter("bias", bias)
 
@@ -138,13 +145,26 @@ class Identity(nn.Module):
 
 
 def fire(x: Tensor, threshold: Tensor, spike: Spike | None) -> Tensor:
-    """[x > threshold] in the type of x; where a gradient is asked for, through the framework's surrogate.
+    """[x > threshold] in the type of x, whose shape the threshold broadcasts to.
 
-    The difference of two floats is zero only where they are equal, so that both ways give the same bits.
+    Where a gradient can flow, the framework's own function gives the very same bits, and its surrogate gradient.
     """
-    if spike is None or not (torch.is_grad_enabled() and x.requires_grad):
-        return (x > threshold).to(x.dtype)
-    return spike(x - threshold).to(x.dtype)
+    if spike is not None and torch.is_grad_enabled() and x.requires_grad:
+        return spike(x, threshold).to(x.dtype)
+    return above(x.detach(), threshold)
+
+
+def above(x: Tensor, threshold: Tensor | float) -> Tensor:
+    """[x > threshold] in the type of x, whose shape the threshold broadcasts to; without gradient.
+
+    Written as numbers at once: to convert truth values takes torch several times as long as to compare.
+    """
+    return torch.gt(x, threshold, out=torch.empty_like(x))
+
+
+def reached(x: Tensor, threshold: Tensor | float) -> Tensor:
+    """[x >= threshold], likewise."""
+    return torch.ge(x, threshold, out=torch.empty_like(x))
 
 
 class Threshold(Constants):
@@ -162,25 +182,27 @@ class Threshold(Constants):
         return fire(x, self.threshold, self.spike)
 
 
-class Delay(nn.Module):
+class Delay(Constants):
     """``nir.Delay``: whole steps, possibly different ones per element; zero before the first input."""
 
     steps: Tensor
+    zero: Tensor
 
-    def __init__(self, node: FlatNode) -> None:
+    def __init__(self, node: FlatNode, dtype: torch.dtype) -> None:
         super().__init__()
-        steps = node["steps"]
         self.shape = node.shape
-        self.counts = [int(count) for count in np.unique(steps)]
-        self.register_buffer("steps", torch.from_numpy(np.array(steps)), persistent=False)
+        self.counts = [int(count) for count in np.unique(node["steps"])]
+        self.constant("steps", node["steps"], torch.int64)
+        self.constant("zero", 0.0, dtype)
 
-    def read(self, past: list[Tensor], like: Tensor) -> Tensor:
+    def read(self, past: list[Tensor], batch: int) -> Tensor:
         """Value of this step (B, ...), given the inputs of the last steps, oldest first."""
-        out = torch.zeros(like.shape[0], *self.shape, dtype=like.dtype, device=like.device)
+        if len(self.counts) == 1 and len(past) >= self.counts[0]:
+            return past[-self.counts[0]]
+        out = self.zero.new_zeros(batch, *self.shape)
         for count in self.counts:
             if len(past) >= count:
-                chosen = past[-count]
-                out = chosen if len(self.counts) == 1 else torch.where(self.steps == count, chosen, out)
+                out = torch.where(self.steps == count, past[-count], out)
         return out
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,11 +6,17 @@ v + (dt/tau) ((v_leak - v) + r x) on paper, but not in floating point: where inp
 spikes change even in float64 (tau = 5 dt, threshold 0.3, inputs in quarters). So the cell is driven with beta = 1 and the leak
 comes in with the current. Then each step has the contract's very bits, in every type and for every tau, v_leak and r.
 
-Thresholds are compared; their gradient is snnTorch's arctangent surrogate. Resets to other values than zero have no cell in
-snnTorch 1.0 and run on the plain torch cell; ``own_cells`` says how many nodes do not.
+``Leaky`` keeps its potential to itself, where two threads would mix theirs up, and snnTorch has no functional form. So every
+run gets a ``Leaky`` of its own: an object of that class with the constants of the one that the runnable holds.
+
+Thresholds are compared. The function that ``Leaky`` takes for that (``spike_grad``) is snnTorch's arctangent surrogate, and a
+plain comparison where no gradient can flow. Resets to other values than zero have no cell in snnTorch 1.0 and run on the plain
+torch cell; ``own_cells`` says how many nodes do not.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import snntorch
 import torch
@@ -18,49 +24,73 @@ from snntorch import surrogate
 from torch import Tensor
 
 from zoo.adapters.executor import TorchBackend
-from zoo.adapters.membranes import Cell, Framework, Membrane
-from zoo.adapters.ops import tensor
+from zoo.adapters.membranes import Cell, Framework, Membrane, MembraneCell
+from zoo.adapters.ops import above, tensor
+
+_ALPHA = 2.0  # steepness of the arctangent surrogate, snnTorch's default
 
 
-class LeakyCell(Cell):
-    """``snntorch.Leaky`` with the leak in its input current. The state is its membrane potential, before the reset."""
+def arctangent(excess: Tensor) -> Tensor:
+    """What ``snntorch.surrogate.atan()`` returns, as a function that can be pickled."""
+    out: Tensor = surrogate.ATan.apply(excess, _ALPHA)
+    return out
+
+
+def positive(excess: Tensor) -> Tensor:
+    """The same without gradient."""
+    return above(excess, 0.0)
+
+
+class _Run(snntorch.Leaky):
+    """One run of a ``Leaky``: the same code and constants, with a potential of its own."""
+
+    __setattr__ = object.__setattr__  # a plain object: nothing is registered as a module's part
+
+    def __init__(self, leaky: snntorch.Leaky) -> None:
+        self.__dict__.update(vars(leaky), **dict(leaky.named_buffers(recurse=False)))
+        self.state_function = leaky.state_function.__func__.__get__(self)
+        if not torch.is_grad_enabled():
+            self.spike_grad = positive
+
+
+class LeakyCell(MembraneCell):
+    """``snntorch.Leaky`` with the leak in its input current.
+
+    The state is (the run's ``Leaky``, v after the reset, v before the reset).
+    """
 
     is_own = True
-    k: Tensor
-    r: Tensor
-    v_leak: Tensor
 
     def __init__(self, membrane: Membrane, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.leaks, self.fires = membrane.k is not None, membrane.threshold is not None
-        self.constant("k", 0.0 if membrane.k is None else membrane.k, dtype)
-        self.constant("r", membrane.r, dtype)
-        self.constant("v_leak", membrane.v_leak, dtype)
+        super().__init__(membrane, dtype)
         self.leaky = snntorch.Leaky(
             beta=torch.ones((), dtype=dtype),
             threshold=tensor(0.0 if membrane.threshold is None else membrane.threshold, dtype),
+            spike_grad=arctangent,
             reset_mechanism="zero" if self.fires else "none",
         )
         _forget(self.leaky)
 
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def start(self, like: Tensor) -> Any:
         """See :class:`Cell`."""
-        current = self.r * x
-        if self.leaks:
-            v = (1 - self.leaky.mem_reset(state)) * state if self.fires else state
-            current = self.k * ((self.v_leak - v) + current)
-        spikes, after = self.leaky(current, state)
-        return (spikes.to(x.dtype) if self.fires else after), after
+        zero = torch.zeros_like(like)
+        return _Run(self.leaky), zero, zero
 
-    def potential(self, x: Tensor, before: Tensor, out: Tensor, after: Tensor) -> Tensor:
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """See :class:`Cell`."""
+        run, v, _ = state
+        run.mem = v
+        spikes, potential = run.forward(self.current(x, v))
+        if not self.fires:
+            return potential, (run, potential, potential)
+        # Leaky would do the same at the start of the next step; the leak needs it now
+        return spikes.to(x.dtype), (run, (1 - spikes.detach()) * potential, potential)
+
+    def potential(self, x: Tensor, before: Any, out: Tensor, after: Any) -> Tensor:
         """See :class:`Cell`."""
         del x, before, out
-        return after
-
-    def finish(self) -> None:
-        """See :class:`Cell`."""
-        self.leaky.mem = self.leaky.mem.new_zeros(0)
-        self.leaky.reset = None
+        potential: Tensor = after[2]
+        return potential
 
 
 def _forget(cell: snntorch.Leaky) -> None:
@@ -75,5 +105,10 @@ def cell(membrane: Membrane, dtype: torch.dtype) -> Cell | None:
     return LeakyCell(membrane, dtype) if not membrane.reset.any() else None
 
 
-FRAMEWORK = Framework("snntorch", cell, surrogate.atan())
+def spike(potential: Tensor, threshold: Tensor) -> Tensor:
+    """snnTorch's Heaviside function with its arctangent surrogate."""
+    return arctangent(potential - threshold)
+
+
+FRAMEWORK = Framework("snntorch", cell, spike)
 BACKEND = TorchBackend(FRAMEWORK)

@@ -1,7 +1,6 @@
 """What a graph is executed as: a list of units, each of which reads values, makes values, and is run once per input.
 
-A unit handles whole sequences (T, B, ...). Values are kept under node names; the count of a bank of Thresholds, which is no
-node, under ``fusion.count_key``.
+A unit handles whole sequences (T, B, ...) and holds nothing but modules: the values of a run live in its :class:`Context`.
 """
 
 from __future__ import annotations
@@ -9,16 +8,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from zoo.adapters.fusion import count_key
-from zoo.adapters.kernels import Count, SoftResetCell
-from zoo.adapters.membranes import Cell, run_cell
-from zoo.adapters.ops import Delay, SumPool, Threshold
+from zoo.adapters.membranes import Cell
+from zoo.adapters.ops import Delay, Threshold
+
+
+@dataclass(frozen=True)
+class CountOf:
+    """The sum of some nodes that give 0 or 1: how many of them fire."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SumOf:
+    """A sum that several units take, in its order."""
+
+    terms: tuple[Key, ...]
+
+
+Key: TypeAlias = str | CountOf | SumOf
+"""Of a value: a node by its name, or what is no node. Different kinds are never equal, whatever the nodes are called."""
 
 
 @dataclass
@@ -26,23 +40,26 @@ class Context:
     """Values of one run.
 
     Attributes:
-        values: by node.
+        steps, batch: T and B.
+        values: so far.
         readers: how often each value is still to be read; it is dropped after the last time.
         wanted: nodes to be recorded.
         spikes, potentials: what has been recorded.
     """
 
-    values: dict[str, Tensor]
-    readers: Counter[str]
+    steps: int
+    batch: int
+    values: dict[Key, Tensor]
+    readers: Counter[Key]
     wanted: frozenset[str]
     spikes: dict[str, Tensor] = field(default_factory=dict)
     potentials: dict[str, Tensor] = field(default_factory=dict)
 
-    def needs(self, name: str) -> bool:
+    def needs(self, key: Key) -> bool:
         """Whether anybody will read or record a value."""
-        return self.readers[name] > 0 or name in self.wanted
+        return self.readers[key] > 0 or key in self.wanted
 
-    def take(self, terms: Sequence[str]) -> Tensor:
+    def take(self, terms: Sequence[Key]) -> Tensor:
         """Sum of the terms, left to right; drops what nobody reads any more."""
         total = self.values[terms[0]]
         for index, term in enumerate(terms[1:]):
@@ -52,17 +69,17 @@ class Context:
         self.release(terms)
         return total
 
-    def release(self, terms: Sequence[str]) -> None:
+    def release(self, terms: Sequence[Key]) -> None:
         """Note that the terms have been read."""
         for term in terms:
             self.readers[term] -= 1
             if self.readers[term] <= 0:
                 self.values.pop(term, None)
 
-    def put(self, name: str, value: Tensor) -> None:
+    def put(self, key: Key, value: Tensor) -> None:
         """Keep a value if anybody will read it."""
-        if self.readers[name] > 0:
-            self.values[name] = value
+        if self.readers[key] > 0:
+            self.values[key] = value
 
     def note(self, name: str, potential: Tensor, spikes: Tensor | None = None) -> None:
         """Record a node if that was asked for."""
@@ -78,22 +95,36 @@ class Unit:
 
     Attributes:
         reads: values that it takes.
-        makes: values that it can make.
         sums: whether it takes the sum of ``reads``, left to right, rather than each for itself.
     """
 
-    reads: list[str]
-    makes: tuple[str, ...]
+    reads: Sequence[Key]
     sums: ClassVar[bool] = True
 
     @property
-    def name(self) -> str:
-        """The (first) node that this unit stands for."""
-        return self.makes[0]
+    def makes(self) -> Sequence[Key]:
+        """Values that it can make."""
+        raise NotImplementedError
 
     def run(self, context: Context) -> None:
         """Read values, make those of ``makes`` that somebody needs."""
         raise NotImplementedError
+
+
+@dataclass
+class NodeUnit(Unit):
+    """A unit that stands for one node.
+
+    Attributes:
+        name: of the node.
+    """
+
+    name: str
+
+    @property
+    def makes(self) -> tuple[str]:
+        """See :class:`Unit`."""
+        return (self.name,)
 
 
 def fold(op: nn.Module, x: Tensor) -> Tensor:
@@ -102,16 +133,42 @@ def fold(op: nn.Module, x: Tensor) -> Tensor:
 
 
 @dataclass
-class Sum(Unit):
-    """A sum that several units take."""
+class LevelsUnit(Unit):
+    """A unit that stands for nodes that give 0 or 1, and makes their sum as well.
 
-    def run(self, context: Context) -> None:
+    Attributes:
+        levels: the nodes, in the order in which they fire as a potential grows.
+    """
+
+    levels: tuple[str, ...]
+
+    @property
+    def count(self) -> CountOf:
+        """How many of them fire."""
+        return CountOf(self.levels)
+
+    @property
+    def makes(self) -> tuple[Key, ...]:
         """See :class:`Unit`."""
-        context.put(self.name, context.take(self.reads))
+        return (*self.levels, self.count)
 
 
 @dataclass
-class Layer(Unit):
+class SharedSum(Unit):
+    """A sum that several units take."""
+
+    @property
+    def makes(self) -> tuple[SumOf]:
+        """See :class:`Unit`."""
+        return (SumOf(tuple(self.reads)),)
+
+    def run(self, context: Context) -> None:
+        """See :class:`Unit`."""
+        context.put(self.makes[0], context.take(self.reads))
+
+
+@dataclass
+class Layer(NodeUnit):
     """One node without memory."""
 
     op: nn.Module
@@ -128,7 +185,7 @@ class Layer(Unit):
 
 
 @dataclass
-class Shift(Unit):
+class Shift(NodeUnit):
     """A Delay outside any cycle."""
 
     op: Delay
@@ -141,7 +198,7 @@ class Shift(Unit):
 
 
 @dataclass
-class Neuron(Unit):
+class Neuron(NodeUnit):
     """A neuron outside any cycle: steps through its own sequence."""
 
     cell: Cell
@@ -149,104 +206,47 @@ class Neuron(Unit):
 
     def run(self, context: Context) -> None:
         """See :class:`Unit`."""
-        x = context.take(self.reads)
-        y, potentials = run_cell(self.cell, x, with_potentials=self.name in context.wanted)
+        y, potentials = self.cell.sequence(context.take(self.reads), with_potentials=self.name in context.wanted)
         if potentials is not None:
             context.note(self.name, potentials, y if self.fires else None)
         context.put(self.name, y)
 
 
 @dataclass
-class BankUnit(Unit):
-    """Thresholds with the same in-edges: their count for those who take all of them, single levels for the others."""
-
-    levels: tuple[str, ...]
-    count: Count
-
-    def run(self, context: Context) -> None:
-        """See :class:`Unit`."""
-        x = context.take(self.reads)
-        key = count_key(self.levels)
-        if context.readers[key] > 0:
-            context.put(key, self.count(x))
-        put_levels(context, self.levels, self.count, x)
-
-
-def put_levels(context: Context, levels: Sequence[str], count: Count, potential: Tensor) -> None:
-    """The single levels of a bank, as far as somebody needs them."""
-    for index, name in enumerate(levels):
-        if context.needs(name):
-            y = count.level(potential, index)
-            context.note(name, potential, y)
-            context.put(name, y)
-
-
-@dataclass
-class PoolUnit(Unit):
-    """Max-pool of a count. Level k is on where the maximum is at least k."""
-
-    levels: tuple[str, ...]
-    pool: SumPool
-
-    def run(self, context: Context) -> None:
-        """See :class:`Unit`."""
-        counts = context.take(self.reads)
-        flat = counts.flatten(0, 1)
-        pooled = F.max_pool2d(flat, self.pool.kernel, self.pool.stride, self.pool.padding)
-        pooled = pooled.unflatten(0, counts.shape[:2])
-        context.put(count_key(self.levels), pooled)
-        for level, name in enumerate(self.levels, 1):
-            if context.needs(name):
-                y = (pooled >= level).to(pooled.dtype)
-                if name in context.wanted:
-                    context.note(name, fold(self.pool, (counts >= level).to(counts.dtype)), y)
-                context.put(name, y)
-
-
-@dataclass
-class SoftResetUnit(Unit):
-    """The canonical soft-reset loop."""
-
-    levels: tuple[str, ...]
-    cell: SoftResetCell
-
-    def run(self, context: Context) -> None:
-        """See :class:`Unit`."""
-        counts, potentials = self.cell(context.take(self.reads))
-        context.put(count_key(self.levels), counts)
-        put_levels(context, self.levels, self.cell.count, potentials)
-
-
-@dataclass
 class Loop(Unit):
-    """Any other cycle: its nodes are stepped through time one by one.
+    """A cycle that no fusion knows: its nodes are stepped through time one by one.
 
     Attributes:
-        makes: the nodes, in an order in which each step can be computed.
+        order: the nodes, ordered so that each comes after those it reads within a step.
         sources: what each of them sums.
         ops: what each of them does.
         fires: which of them spike.
     """
 
+    order: Sequence[str]
     sources: Mapping[str, Sequence[str]]
-    ops: dict[str, nn.Module]
+    ops: Mapping[str, nn.Module]
     fires: frozenset[str]
     sums: ClassVar[bool] = False
 
+    @property
+    def makes(self) -> Sequence[str]:
+        """See :class:`Unit`."""
+        return self.order
+
     def run(self, context: Context) -> None:
         """See :class:`Unit`."""
-        outside = {term: context.values[term] for term in self.reads}
+        outside = {term: context.values[term].unbind() for term in self.reads}
         context.release(self.reads)
-        like = next(iter(outside.values()))
         states: dict[str, object] = {}
         delays = {name: op for name, op in self.ops.items() if isinstance(op, Delay)}
         past: dict[str, list[Tensor]] = {name: [] for name in delays}
-        values: dict[str, list[Tensor]] = {name: [] for name in self.makes if context.needs(name)}
-        potentials: dict[str, list[Tensor]] = {name: [] for name in self.makes if name in context.wanted}
-        for t in range(len(like)):
-            now = {term: value[t] for term, value in outside.items()}
-            for name in self.makes:
-                now[name], potential = self._step(name, now, states, past, like[t], recorded=name in potentials)
+        values: dict[str, list[Tensor]] = {name: [] for name in self.order if context.needs(name)}
+        potentials: dict[str, list[Tensor]] = {name: [] for name in self.order if name in context.wanted}
+        for t in range(context.steps):
+            now: dict[Key, Tensor] = {term: value[t] for term, value in outside.items()}
+            for name in self.order:
+                now[name], potential = self._step(name, now, states, past, context.batch, recorded=name in potentials)
                 if name in values:
                     values[name].append(now[name])
                 if potential is not None:
@@ -259,11 +259,8 @@ class Loop(Unit):
             if name in potentials:
                 context.note(name, torch.stack(potentials[name]), y if name in self.fires else None)
             context.put(name, y)
-        for op in self.ops.values():
-            if isinstance(op, Cell):
-                op.finish()
 
-    def _sum(self, name: str, now: dict[str, Tensor]) -> Tensor:
+    def _sum(self, name: str, now: Mapping[Key, Tensor]) -> Tensor:
         total = now[self.sources[name][0]]
         for source in self.sources[name][1:]:
             total = total + now[source]
@@ -272,17 +269,17 @@ class Loop(Unit):
     def _step(
         self,
         name: str,
-        now: dict[str, Tensor],
+        now: Mapping[Key, Tensor],
         states: dict[str, object],
-        past: dict[str, list[Tensor]],
-        like: Tensor,
+        past: Mapping[str, list[Tensor]],
+        batch: int,
         *,
         recorded: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """Value of a node (B, ...) in this step and, where recorded, its potential."""
         op = self.ops[name]
         if isinstance(op, Delay):
-            value = op.read(past[name], like)
+            value = op.read(past[name], batch)
             return value, value if recorded else None
         x = self._sum(name, now)
         if not isinstance(op, Cell):

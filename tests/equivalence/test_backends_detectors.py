@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import nir
 import numpy as np
 import pytest
 import torch
@@ -12,18 +11,21 @@ import torch
 from tests.conftest import lively_detector
 from zoo.adapters.base import get_backend
 from zoo.adapters.executor import TorchRunnable
-from zoo.adapters.units import Loop, SoftResetUnit
+from zoo.adapters.fusions.soft_reset import SoftResetUnit
+from zoo.adapters.units import Loop
 from zoo.detectors.detector import Detector
 from zoo.equivalence.runners import ModuleRunner
 from zoo.errors import UnsupportedGraphError
 from zoo.nir_graphs import reference
+from zoo.nir_graphs.graph import FlatGraph
+from zoo.nir_graphs.normalise import normalise
 from zoo.nir_graphs.reference import Trace
 
 
 @dataclass
 class Case:
     detector: Detector
-    graph: nir.NIRGraph
+    graph: FlatGraph
     frames: torch.Tensor
     expected: Trace
 
@@ -31,7 +33,7 @@ class Case:
 @pytest.fixture(scope="module", params=[1, 2, 4], ids=lambda steps: f"T={steps}")
 def case(request: pytest.FixtureRequest) -> Case:
     detector = lively_detector(time_steps=request.param, seed=request.param).fuse()
-    graph = detector.to_nir((64, 96))
+    graph = normalise(detector.to_nir((64, 96)))
     frames = torch.rand((request.param, 2, 3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return Case(detector, graph, frames, reference.run(graph, frames.numpy(), record="neurons"))
 
@@ -42,8 +44,8 @@ def test_float64_spikes_and_heads(case: Case, backend: str, fuse: bool) -> None:
     runnable = get_backend(backend).build(case.graph, dtype=torch.float64, fuse=fuse)
     assert isinstance(runnable, TorchRunnable)
     if case.detector.time_steps > 1:
-        assert any(isinstance(unit, SoftResetUnit) for unit in runnable.units) is fuse
-        assert any(isinstance(unit, Loop) for unit in runnable.units) is not fuse
+        assert any(isinstance(unit, SoftResetUnit) for unit in runnable.plan()) is fuse
+        assert any(isinstance(unit, Loop) for unit in runnable.plan()) is not fuse
     trace = runnable.run(case.frames, record="neurons")
     module = ModuleRunner(case.detector, case.graph, torch.float64).run(case.frames)
     assert trace.spikes.keys() == case.expected.spikes.keys()

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 SpikeFunction = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """A function of autograd with its constants: unlike a function within a function it can be pickled."""
+
+    function: type[torch.autograd.Function]
+    constants: tuple[Any, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Potential, or its excess over the threshold -> spikes."""
+        spikes: Tensor = self.function.apply(x, *self.constants)
+        return spikes
 
 
 class _IntegerSpike(torch.autograd.Function):
@@ -49,10 +63,7 @@ def integer_spike(levels: int, *, half_even: bool = False, first: float | Tensor
         A function from membrane potentials of any shape to counts 0..D of the same shape and dtype.
     """
 
-    def inner(potential: Tensor) -> Tensor:
-        return _IntegerSpike.apply(potential, levels, half_even, first)
-
-    return inner
+    return _Applied(_IntegerSpike, (levels, half_even, first))
 
 
 class _BinarySpike(torch.autograd.Function):
@@ -86,10 +97,7 @@ def rectangle(width: float = 1.0) -> SpikeFunction:
         A function from potential minus threshold, of any shape, to 0 or 1 in the same dtype.
     """
 
-    def inner(excess: Tensor) -> Tensor:
-        return _BinarySpike.apply(excess, width)
-
-    return inner
+    return _Applied(_BinarySpike, (width,))
 
 
 class _ArctanSpike(torch.autograd.Function):
@@ -124,7 +132,4 @@ def arctan(alpha: float = 2.0) -> SpikeFunction:
         A function from potential minus threshold, of any shape, to 0 or 1 in the same dtype.
     """
 
-    def inner(excess: Tensor) -> Tensor:
-        return _ArctanSpike.apply(excess, alpha)
-
-    return inner
+    return _Applied(_ArctanSpike, (alpha,))

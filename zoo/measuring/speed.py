@@ -140,13 +140,12 @@ def time_folding(
 
     runnable = TorchRunnable(normalise(acyclic_net(kind, channels, side)), FRAMEWORK)
     x = (torch.rand(time_steps, 1, channels, side, side, generator=torch.Generator().manual_seed(0)) < 0.2).float()
-    ops = {unit.name: unit.cell if isinstance(unit, Neuron) else unit.op for unit in runnable.units
+    ops = {unit.name: unit.cell if isinstance(unit, Neuron) else unit.op for unit in runnable.plan()
            if isinstance(unit, Neuron | Layer)}  # fmt: skip
-    sources = {unit.name: unit.reads for unit in runnable.units}
-    loop = Loop(["input"], tuple(ops), sources, ops, frozenset())
+    loop = Loop(["input"], tuple(ops), runnable.graph.sources, ops, frozenset())
 
     def stepped() -> Tensor:
-        context = Context({"input": x}, Counter({"output": 1, "input": 1}), frozenset())
+        context = Context(time_steps, 1, {"input": x}, Counter({"output": 1, "input": 1}), frozenset())
         loop.run(context)
         return context.values["output"]
 

@@ -12,11 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.equivalence.graphs import Sketch, full, start
-from zoo.adapters import kernels
 from zoo.adapters.base import get_backend
 from zoo.adapters.executor import TorchRunnable
-from zoo.adapters.kernels import Count, Placement, Rearrangement, SoftResetCell
-from zoo.adapters.units import BankUnit, Loop, PoolUnit, SoftResetUnit, Unit
+from zoo.adapters.fusions.bank import BankUnit, Levels
+from zoo.adapters.fusions.placement import Placement
+from zoo.adapters.fusions.pooled_bank import PoolUnit
+from zoo.adapters.fusions.rearrangement import Rearrangement
+from zoo.adapters.fusions.soft_reset import SoftResetKernel, SoftResetUnit
+from zoo.adapters.units import Layer, Loop, Unit
 from zoo.layers.counting import evenly_spaced
 from zoo.nir_graphs.axis_maps import apply_along, repeat_rows
 from zoo.nir_graphs.values import Builder, Segment
@@ -31,7 +34,7 @@ def build(sketch: Sketch, dtype: torch.dtype = torch.float32, *, fuse: bool = Tr
 
 
 def kinds(runnable: TorchRunnable) -> set[type[Unit]]:
-    return {type(unit) for unit in runnable.units}
+    return {type(unit) for unit in runnable.plan()}
 
 
 def require_same_bits(sketch: Sketch, x: Tensor) -> None:
@@ -77,7 +80,7 @@ def hard_values(dtype: torch.dtype, around: list[float]) -> Tensor:
     ],
 )
 def test_count_is_the_sum_of_its_levels(thresholds: list[float], is_even: bool, dtype: torch.dtype) -> None:
-    count = Count([np.array(t) for t in thresholds], dtype, None)
+    count = Levels([np.array(t) for t in thresholds], dtype, None)
     if dtype == torch.float32 or is_even:  # float64 has room for more
         assert count.is_even is is_even
     x = hard_values(dtype, thresholds)
@@ -89,7 +92,7 @@ def test_count_is_the_sum_of_its_levels(thresholds: list[float], is_even: bool, 
 def test_counting_by_ceiling_would_be_wrong_where_it_is_not_used() -> None:
     x = torch.tensor([1e-30, 1.1000001], dtype=torch.float32)
     naive = x.sub(-1.0).ceil().clamp(0, 3)
-    count = Count([np.array(t) for t in (-1.0, 0.0, 1.0)], torch.float32, None)
+    count = Levels([np.array(t) for t in (-1.0, 0.0, 1.0)], torch.float32, None)
     assert naive[0] != count(x)[0] == 2
     assert evenly_spaced([], torch.float32) is None
 
@@ -192,8 +195,8 @@ def test_a_sum_behind_an_analog_term_is_not_replaced_by_a_count() -> None:
     levels = sketch.bank(["input"])
     scaled = sketch.like(nir.Scale(full(0.1, (4, 5, 5))), ["input"])
     sketch.output([scaled, *levels], "out")
-    (output,) = (unit for unit in build(sketch).units if unit.name == "out")
-    assert output.reads == [scaled, *levels]
+    (output,) = (unit for unit in build(sketch).plan() if isinstance(unit, Layer) and unit.name == "out")
+    assert list(output.reads) == [scaled, *levels]
     x = torch.rand(2, 4, 4, 5, 5) * 5
     single = build(sketch, fuse=False)(x)["out"]
     f = torch.tensor(0.1) * x
@@ -204,14 +207,14 @@ def test_a_sum_behind_an_analog_term_is_not_replaced_by_a_count() -> None:
 def test_unit_resets_are_subtracted_at_once_only_where_that_is_exact(dtype: torch.dtype) -> None:
     sketch = start((1,))
     sketch.output(sketch.soft_reset(["input"], 4, 0.75), "out")
-    (cell,) = (module for module in build(sketch, dtype).modules() if isinstance(module, SoftResetCell))
+    (cell,) = (module for module in build(sketch, dtype).modules() if isinstance(module, SoftResetKernel))
     assert cell.subtracts_count
     huge = 2.0**25 if dtype == torch.float32 else 2.0**54
     for values in (hard_values(dtype, [0.5, 1.5, 2.5, 3.5]).clamp(-1e6, 1e6), torch.tensor([huge, 1.0], dtype=dtype)):
         require_same_bits(sketch, values.double().view(1, -1, 1).repeat(3, 1, 1))
-        count = cell.count(values)
+        count = cell.levels(values)
         rest = values
-        for threshold in cell.count.thresholds:
+        for threshold in cell.levels.thresholds:
             rest = rest + -1.0 * (values > threshold).to(dtype)
         assert torch.equal(values - count, rest) is bool(values.max() < huge)
 
@@ -264,8 +267,9 @@ def test_upsampling_is_recognised_from_its_weights(size: tuple[int, int], factor
     expected = F.interpolate(x.flatten(0, 1), scale_factor=float(factor), mode="nearest")
     assert torch.equal(runnable(x)["out"].flatten(0, 1), expected)
     (chain,) = (module for module in runnable.modules() if isinstance(module, Rearrangement))
-    ((_, index),) = [known for known in chain.known.values() if known is not None]
-    assert (index is None) is (factor != 3)  # others are picked value by value
+    assert chain.enlarges is (factor != 3)  # others are picked value by value
+    assert (chain.index is None) is chain.enlarges
+    assert not chain.layers
     require_same_bits(sketch, x.double())
 
 
@@ -278,7 +282,7 @@ def test_a_chain_that_sums_is_run_as_it_is() -> None:
     second = sketch.add(nir.Conv2d(None, weight, 1, 0, 1, 1, np.zeros(3)), [first], (3, 1, 1))
     sketch.output([second], "out")
     runnable = build(sketch)
-    (chain,) = (module for module in runnable.modules() if isinstance(module, kernels.Rearrangement))
+    (chain,) = (module for module in runnable.modules() if isinstance(module, Rearrangement))
     x = torch.tensor([10.0, 20.0, 99.0]).view(1, 1, 3, 1, 1)
     assert runnable(x)["out"].flatten().tolist() == [10, 20, 30]
-    assert list(chain.known.values()) == [None]
+    assert len(chain.layers) == 2
