@@ -359,6 +359,16 @@ def test_inputs_of_different_lengths_are_refused() -> None:
         reference.run(graph, {"a": np.ones((2, 1, 1)), "b": np.ones((3, 1, 1))})
 
 
+def test_inputs_may_differ_in_shape() -> None:
+    nodes = {
+        "a": nir.Input({"input": np.array([2])}), "b": nir.Input({"input": np.array([3])}),
+        "w": nir.Linear(np.array([[1.0, 10.0, 100.0], [0.0, 1.0, 0.0]])), "out": nir.Output({"output": None}),
+    }  # fmt: skip
+    graph = nir.NIRGraph(nodes, [("b", "w"), ("w", "out"), ("a", "out")], type_check=False)
+    # 1 + 20 + 300 + 7 and 2 + 8
+    assert of(graph, a=[[7, 8]], b=[[1, 2, 3]]) == [[328, 10]]
+
+
 def test_every_equation_has_a_case_here() -> None:
     """So that a new node type cannot be judged by an equation that nobody has checked."""
     tested = Path(__file__).read_text(encoding="utf8")
