@@ -204,3 +204,44 @@ def read_config(path: Path) -> ModelConfig:
     if len(text) > 2**20:
         raise ConfigError(f"{path} is larger than 1 MiB: this is no model configuration")
     return parse_config(text, source=str(path))
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Augmentation(BaseModel):
+    """How images are changed during training. All settings default to no change.
+
+    Attributes:
+        mosaic: probability that an image is composed of four.
+        mixup: probability that a second image is blended in.
+        degrees: largest rotation, in degrees, either way.
+        translate: largest shift, as a share of the image's side, either way.
+        scale: largest change of size: the factor is drawn from 1 - scale to 1 + scale.
+        shear: largest shear, in degrees, either way.
+        crop: side of a square in pixels of the original image that is cut out at full resolution; 0 for the whole image.
+        flip_horizontal, flip_vertical: probabilities.
+        hue, saturation, brightness: largest relative change, each either way.
+        noise: largest standard deviation of Gaussian noise, in grey levels of 255.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    mosaic: _Share = 0.0
+    mixup: _Share = 0.0
+    degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    translate: _Share = 0.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    shear: Annotated[float, Field(ge=0, le=60)] = 0.0
+    crop: Annotated[int, Field(ge=0, le=65_536)] = 0
+    flip_horizontal: _Share = 0.0
+    flip_vertical: _Share = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    saturation: _Share = 0.0
+    brightness: _Share = 0.0
+    noise: Annotated[float, Field(ge=0, le=128)] = 0.0
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every setting is zero."""
+        return not any(self.model_dump().values())

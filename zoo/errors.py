@@ -13,6 +13,10 @@ class ZooError(Exception):
     """Root of every error a user can cause."""
 
 
+class DataWarning(UserWarning):
+    """Files or entries of a data set were left out; the rest is used. The message counts them and names the first."""
+
+
 class UnknownModelError(ZooError):
     """No architecture, card or path has this name."""
 

@@ -116,7 +116,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     for setting in settings:
         name, separator, value = setting.partition("=")
         if not (name and separator and value):
-            raise InvalidInputError(f"--set takes NAME=VALUE, for example ts=3, not {setting!r}")
+            raise InvalidInputError(f"settings are written NAME=VALUE, for example ts=3, not {setting!r}")
         try:
             found[name] = json.loads(value)
         except ValueError:

@@ -1,80 +1,186 @@
-"""Training."""
+"""Training. The options are those of :class:`zoo.training.config.TrainConfig`, whose descriptions are their help."""
 
 from __future__ import annotations
 
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoo.cli.common import out, parse_settings
-from zoo.errors import InvalidInputError
+from zoo.errors import DataWarning, InvalidInputError
+from zoo.training.config import TrainConfig, make_train_config, setting_of, type_of
+
+if TYPE_CHECKING:
+    from zoo.detectors.detector import Detector
+
+_WORDS = typer.Argument(
+    metavar="ARCH | KEY=VALUE",
+    help="Architecture, for example spikeyolo-pico, and any setting as KEY=VALUE, for example lr=1e-3.",
+    show_default=False,
+)
+_OWN = {
+    "words": Annotated[list[str] | None, _WORDS],
+    "out_dir": Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the run; an interrupted one continues. By default runs/NAME."),
+    ],
+    "resume": Annotated[
+        Path | None,
+        typer.Option(
+            "--resume", metavar="DIR", help="Continue the run of this folder with the settings that it began with."
+        ),
+    ],
+    "config": Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="YAML file of settings; the command line overrides it."),
+    ],
+}
+"""Parameters of the command that are no settings of a run."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command()(train)
+    app.command("train")(_with_options(train))
 
 
 def train(
-    arch: Annotated[str, typer.Argument(metavar="ARCH", help="For example spikeyolo-pico.")],
-    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; an interrupted one continues.")],
-    data: Annotated[
-        str, typer.Option(help="digits, digits-events, or a folder in COCO layout or (events) in GEN1 layout.")
-    ] = "digits",
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 6000,
-    batch_size: Annotated[int, typer.Option(help="Pictures per step.")] = 32,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-3,
-    time_steps: Annotated[int | None, typer.Option("--time-steps", "-T", help="T.")] = None,
-    levels: Annotated[int | None, typer.Option("--levels", "-D", help="D.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side in pixels; by default the architecture's own.")] = None,
-    train_length: Annotated[int, typer.Option(help="Pictures of a generated training set.")] = 30_000,
-    weight_decay: Annotated[float, typer.Option(help="On convolution weights.")] = 0.01,
-    warmup_steps: Annotated[int, typer.Option(help="Linear rise of the learning rate.")] = 100,
-    ema_decay: Annotated[float, typer.Option(help="Of the averaged weights that are kept.")] = 0.998,
-    class_agnostic: Annotated[
-        bool, typer.Option("--class-agnostic", help="Suppress overlapping boxes across classes.")
-    ] = False,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Argument of the architecture, such as ts=3; repeatable."),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="MODEL", help="Go on from the trainable weights of a model instead of random ones."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order of pictures and everything else.")] = 0,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
-    name: Annotated[str | None, typer.Option(help="Of the model; by default ARCH-DATA.")] = None,
+    words: list[str] | None, *, out_dir: Path | None, resume: Path | None, config: Path | None, **given: Any
 ) -> None:
-    """Train a detector in snnTorch. The model folder is OUT/model."""
-    import zoo
-    from zoo.training import make_train_config, train_model
+    """Train a detector in snnTorch, or continue an interrupted training. The model folder is OUT/model.
 
-    config = make_train_config(
-        arch=arch,
-        data=data,
-        train_length=train_length,
-        time_steps=time_steps,
-        levels=levels,
-        image_size=image_size,
-        class_agnostic=class_agnostic,
-        variant=parse_settings(variant or []),
-        steps=steps,
-        batch_size=batch_size,
-        lr=lr,
-        weight_decay=weight_decay,
-        warmup_steps=warmup_steps,
-        ema_decay=ema_decay,
-        seed=seed,
-        checkpoint_every=checkpoint_every,
-        threads=threads,
+    Ctrl-C writes a checkpoint, prints the command that continues, and exits with code 130. An image that cannot be read is a
+    warning, and another image takes its place.
+    """
+    from zoo.training.folder import read_run
+    from zoo.training.naming import default_name
+    from zoo.training.product import train_model
+
+    fields = _fields(words or [], config, given)
+    if resume is not None:
+        if out_dir not in (None, resume):
+            raise InvalidInputError("--resume names the folder of the run: leave out --out")
+        out_dir, fields = resume, _overriding(read_run(resume).model_dump(), fields)
+    settings = make_train_config(**_with_arch(fields))
+    folder = out_dir or Path("runs") / (settings.name or default_name(settings.arch, settings.data))
+    with _warnings_as_lines(), _interruptible(folder):
+        model = train_model(settings, folder, start=_start(settings, folder), say=_say)
+    _say(f"trained model: {model}\nmeasure it: zoo val {model}")
+
+
+def _fields(words: Sequence[str], config: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the file and of the command line."""
+    from zoo.training.settings import merge, parse_overrides, read_settings
+
+    names = [word for word in words if "=" not in word]
+    if len(names) > 1:
+        raise InvalidInputError(
+            f"one architecture is trained at a time, not {' and '.join(names)}; settings are KEY=VALUE"
+        )
+    line = {"arch": names[0]} if names else {}
+    merge(line, parse_overrides([word for word in words if "=" in word]), what="KEY=VALUE")
+    options = {name: value for name, value in given.items() if value is not None and value != []}
+    options |= {name: parse_settings(value) for name, value in options.items() if type_of(name) is dict}
+    merge(line, options, what="an option")
+    return line if config is None else _overriding(read_settings(config), line)
+
+
+def _overriding(fields: dict[str, Any], stronger: dict[str, Any]) -> dict[str, Any]:
+    from zoo.training.settings import override
+
+    return override(fields, stronger)
+
+
+def _with_arch(fields: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the architecture of the model to start from, where none is given."""
+    if fields.get("arch") is not None:
+        return fields
+    if not isinstance(fields.get("start"), str):
+        raise InvalidInputError(
+            "which architecture is to be trained? Name one, for example `zoo train spikeyolo-pico`, or a trained model: --from"
+        )
+    import zoo
+
+    return {**fields, "arch": zoo.info(fields["start"]).arch}
+
+
+def _start(settings: TrainConfig, folder: Path) -> Detector | None:
+    """The model to start from; an interrupted run needs it no more."""
+    from zoo.training.folder import has_checkpoint
+
+    if settings.start is None or has_checkpoint(folder):
+        return None
+    import zoo
+
+    return zoo.load(settings.start, trainable=True)
+
+
+def _say(text: str) -> None:
+    printable = text.encode(errors="backslashreplace").decode()  # names of files may be no text
+    out.print(printable, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """Say how to continue when a signal ends the training."""
+    from zoo.training.folder import has_checkpoint, resume_command
+    from zoo.training.interrupts import Interrupted
+
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        code = error.exit_code if isinstance(error, Interrupted) else 130
+        if has_checkpoint(folder):
+            _say(f"interrupted, and the last checkpoint is intact. Continue with:\n{resume_command(folder)}")
+        else:
+            _say("interrupted before the first step: nothing is lost")
+        raise typer.Exit(code) from None
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Warnings of data as one line each on stderr, above the progress bar."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        sys.stderr.write(f"warning: {message}\n".encode(errors="backslashreplace").decode())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with one option for each setting, as typer reads them from a signature."""
+
+    def wrapped(**arguments: Any) -> None:
+        command(arguments.pop("words"), **arguments)
+
+    options = {name: _option(name) for name in TrainConfig.model_fields if name != "arch"}
+    annotations = {**_OWN, **options}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in annotations.items()]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = dict(annotations)
+    wrapped.__doc__ = command.__doc__
+    return wrapped
+
+
+def _option(name: str) -> Any:
+    field, setting, kind = TrainConfig.model_fields[name], setting_of(name), type_of(name)
+    flags = setting.flags or (f"--{name.replace('_', '-')}",)
+    if kind is bool:
+        flags = (f"{flags[0]}/--no-{flags[0].removeprefix('--')}",)
+    default = "" if field.default in (None, {}) else f" Default: {field.default}."
+    option = typer.Option(
+        *flags,
+        help=f"{field.description}{default}",  # what was not given must be told from what was given as the default
+        rich_help_panel=setting.panel,
+        metavar="NAME=VALUE" if kind is dict else None,
     )
-    detector = None if start is None else zoo.load(start, trainable=True)
-    if detector is not None and detector.config.arch != arch:
-        raise InvalidInputError(f"{start} is of the architecture {detector.config.arch}, not {arch}")
-    model = train_model(config, out_dir, name=name, start=detector)
-    out.print(f"trained model: {model}\nmeasure it: zoo val {model}", highlight=False)
+    return Annotated[(list[str] if kind is dict else kind) | None, option]

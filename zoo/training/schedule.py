@@ -1,48 +1,43 @@
-"""Learning rate in steps, and averaged weights."""
+"""Learning rate over the steps, and averaged weights: both from torch, with the numbers of this loop."""
 
 from __future__ import annotations
 
-import copy
-import math
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+from torch.optim.swa_utils import AveragedModel
 
 
-def cosine_factor(step: int, *, steps: int, warmup_steps: int, final: float) -> float:
-    """Factor on the peak learning rate at ``step`` (0-based): linear warm-up, then a cosine down to ``final``.
+def make_schedule(optimizer: Optimizer, *, steps: int, warmup_steps: int, final: float) -> SequentialLR:
+    """Linear rise to the optimiser's learning rate in ``warmup_steps``, then a cosine down to the share ``final`` of it.
 
-    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5, without restarts.
+    Source of the cosine: Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5, without restarts.
     """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    peak = optimizer.param_groups[0]["lr"]
+    parts: list[LRScheduler] = []
+    if warmup_steps > 0:
+        parts.append(LinearLR(optimizer, start_factor=1 / warmup_steps, total_iters=max(1, warmup_steps - 1)))
+    parts.append(CosineAnnealingLR(optimizer, T_max=max(1, steps - warmup_steps), eta_min=peak * final))
+    return SequentialLR(optimizer, parts, milestones=[warmup_steps][: len(parts) - 1])
 
 
-class AveragedModel:
-    """Exponential moving average of a model's parameters and statistics.
+def make_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Exponential moving average of a model's parameters and statistics, in eval mode.
 
-    The decay rises from 0.1 to its final value over the first steps, so that the random start is soon forgotten:
-    decay(n) = min(decay, (1 + n) / (10 + n)).
-
-    Args:
-        model: the model to follow.
-        decay: final decay per step.
+    The decay rises over the first updates, so that the random start is soon forgotten: min(decay, (1 + n) / (10 + n)) after
+    n updates. Whole numbers, such as counters, are copied.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay = decay
-        self.updates = 0
+    def blend(averaged: Sequence[Tensor], present: Sequence[Tensor], updates: Tensor | int) -> None:
+        now = min(decay, (1 + int(updates)) / (10 + int(updates)))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(list(averaged), list(present), 1 - now)
+        else:
+            torch._foreach_copy_(list(averaged), list(present))
 
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Take in the model's present weights."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        self.updates += 1
-        for averaged, present in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
-            if averaged.is_floating_point():
-                averaged.lerp_(present, 1 - decay)
-            else:
-                averaged.copy_(present)
+    average = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
+    average.eval().requires_grad_(False)
+    return average

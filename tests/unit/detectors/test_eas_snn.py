@@ -243,7 +243,7 @@ def test_the_command_line_draws_recordings(folder: Path, tmp_path: Path, capsys:
         (["predict", str(folder), str(tmp_path / "clips"), "--video", "a.mp4"], "cannot write a video as .mp4"),
         (["predict", "spikeyolo-digits", str(tmp_path / "clips"), "--step", "9"], "takes pictures"),
         (["write-dataset", "coco", "-o", str(tmp_path / "x")], "no generated data set 'coco'"),
-        (["train", "eas-snn-pico", "--set", "ts", "-o", str(tmp_path / "x")], "--set takes NAME=VALUE"),
+        (["train", "eas-snn-pico", "--set", "ts", "-o", str(tmp_path / "x")], "settings are written NAME=VALUE"),
         (["val", str(folder), "--data", "digits"], "this detector takes events"),
         (["val", "spikeyolo-digits", "--data", "digits-events"], "this detector takes pictures"),
     ):

@@ -10,7 +10,8 @@ from zoo.errors import ConfigError
 from zoo.heads.boxes import Targets, cell_centres, pairwise_iou
 from zoo.heads.yolox import Assigned, YOLOXLoss, decode_yolox, simota
 from zoo.training.config import make_train_config
-from zoo.training.loop import input_of, make_loss
+from zoo.training.loop import make_loss
+from zoo.training.start import model_config
 
 STRIDES, SHAPES = (8, 16), [(8, 8), (4, 4)]
 
@@ -125,7 +126,7 @@ def test_pictures_without_objects_only_teach_that_there_are_none() -> None:
 
 def test_gains_and_inputs_come_from_the_settings() -> None:
     config = make_train_config(arch="eas-snn-pico", data="digits-events", box_gain=2.0, variant={"ts": 3, "tm": 6})
-    spec = input_of(config)
+    spec = model_config(config, ["object"]).input
     assert spec.events is not None
     assert spec.events.micro_slices == 6
     import zoo

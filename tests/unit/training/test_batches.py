@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +35,7 @@ class Counting:
         return Sample(np.full((32, 32, 3), index, np.uint8), boxes, np.full(count, index % 2, np.int64), index)
 
 
-def batches(length: int = 10, **arguments: int) -> Batches:
+def batches(length: int = 10, **arguments: Any) -> Batches:
     return Batches(Counting(length), SPEC, **({"batch_size": 4, "seed": 0} | arguments))
 
 
@@ -76,7 +78,7 @@ def test_worker_processes_change_nothing(beside_jax: bool) -> None:
     alone = list(batches().iterate(3, 8))
     helped = list(batches().iterate(3, 8, workers=2))
     assert len(alone) == len(helped) == 5
-    for (images, targets), (same_images, same_targets) in zip(alone, helped, strict=True):
+    for (images, targets, _), (same_images, same_targets, _) in zip(alone, helped, strict=True):
         assert torch.equal(images, same_images)
         assert torch.equal(targets.boxes, same_targets.boxes)
         assert torch.equal(targets.labels, same_targets.labels)

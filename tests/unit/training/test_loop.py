@@ -75,6 +75,32 @@ def test_resumed_equals_uninterrupted_bit_by_bit(uninterrupted: Path, tmp_path: 
     assert [row[0] for row in rows(uninterrupted)] == ["step", "1", "2", "3", "4", "5"]
 
 
+def test_augmented_images_are_the_same_after_a_resume(tmp_path: Path) -> None:
+    changes = {"mosaic": 0.5, "mixup": 0.3, "flip_horizontal": 0.5, "degrees": 5.0, "noise": 3.0}
+    augmented = settings(augment=changes)
+    train(augmented, tmp_path / "whole")
+    train(augmented, tmp_path / "run", stop_after=3)
+    train(augmented, tmp_path / "run")
+    one, other = (checkpoint.load_latest(tmp_path / name / "checkpoints") for name in ("whole", "run"))
+    assert same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"mosiac": 0.5}, "did you mean 'mosaic'"), ({"scale": 1.0}, "scale: Input should be less than 1")],
+)
+def test_unknown_or_impossible_augmentation_is_refused(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        settings(augment=changes)
+
+
+def test_augmentation_changes_the_run_and_nothing_else_does(uninterrupted: Path, tmp_path: Path) -> None:
+    train(settings(augment={"flip_horizontal": 1.0}), tmp_path / "flipped", stop_after=1)
+    train(settings(augment={"flip_horizontal": 0.0}), tmp_path / "plain", stop_after=1)
+    assert rows(tmp_path / "flipped")[1] != rows(uninterrupted)[1]
+    assert rows(tmp_path / "plain")[1] == rows(uninterrupted)[1]
+
+
 def test_another_seed_gives_another_run(uninterrupted: Path, tmp_path: Path) -> None:
     train(settings(seed=1), tmp_path / "run", stop_after=2)
     expected, actual = rows(uninterrupted), rows(tmp_path / "run")
@@ -119,7 +145,7 @@ def test_settings_that_cannot_be_met_write_nothing(
 
 def test_a_run_with_other_settings_is_refused_and_kept(uninterrupted: Path) -> None:
     before = files(uninterrupted)
-    with pytest.raises(TrainingError, match=r"other settings \(lr = 0.003 there, 0.1 here\)"):
+    with pytest.raises(TrainingError, match=r"another recipe \(lr = 0.003 there, 0.1 here\)"):
         train(settings(lr=0.1), uninterrupted)
     assert files(uninterrupted) == before
 
@@ -135,8 +161,10 @@ def test_other_peoples_folders_and_files_are_refused_and_kept(tmp_path: Path) ->
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
     config = settings()
-    with claim(tmp_path / "run", config), pytest.raises(TrainingError, match="another process"):
-        train(config, tmp_path / "run")
+    with claim(tmp_path / "run", config) as folder:
+        folder.begin(0, checkpoint_bytes=0)
+        with pytest.raises(TrainingError, match="another process"):
+            train(config, tmp_path / "run")
     train(config, tmp_path / "run", stop_after=1)  # and it is free again
 
 
@@ -213,7 +241,8 @@ def test_the_model_folder_holds_the_averaged_detector(uninterrupted: Path) -> No
     assert card.provenance.command
     last = checkpoint.load_latest(uninterrupted / "checkpoints")
     assert last is not None
-    assert same(last["averaged"], trainable.state_dict())
+    averaged = {k.removeprefix("module."): v for k, v in last["averaged"].items() if k != "n_averaged"}
+    assert same(averaged, dict(trainable.state_dict()))
     assert same(trainable.fuse().state_dict(), deployed.state_dict())
     before = files(folder)
     assert train_model(settings(), uninterrupted) == folder

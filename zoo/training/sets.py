@@ -1,0 +1,58 @@
+"""The data sets of a run: which split, and how many images of it."""
+
+from __future__ import annotations
+
+from zoo.config import InputSpec
+from zoo.data import DIGIT_EVENTS, DIGITS, open_dataset
+from zoo.data.sample import DetectionDataset
+from zoo.errors import DataError, MissingFrameworkError
+from zoo.training.config import TrainConfig
+
+GENERATED_IMAGES, GENERATED_VALIDATION = 30_000, 200
+VALIDATION_SEED = 1  # `zoo val` measures on seed 0
+
+
+def open_training_set(config: TrainConfig, spec: InputSpec) -> DetectionDataset:
+    """The images to train on: all of a folder, unless fewer are asked for.
+
+    Raises:
+        DataError: no such data set or split, or one without classes.
+    """
+    dataset = open_dataset(
+        config.data,
+        config.split or "train",
+        length=config.train_length or (GENERATED_IMAGES if _is_generated(config) else None),
+        seed=config.seed,
+        image_size=config.image_size,
+        spec=spec,
+    )
+    if not dataset.class_names:
+        raise DataError(f"there is nothing to train on: {config.data} has no classes")
+    return dataset
+
+
+def open_validation_set(config: TrainConfig, spec: InputSpec) -> DetectionDataset | None:
+    """The images to measure mAP on while training, or None where none is measured.
+
+    Raises:
+        DataError: no such data set or split.
+        MissingFrameworkError: what measures mAP is not installed.
+    """
+    if not config.validate_every:
+        return None
+    try:
+        import faster_coco_eval  # noqa: F401
+    except ImportError as error:
+        raise MissingFrameworkError("measuring mAP needs faster-coco-eval: pip install 'nir-zoo[eval]'") from error
+    return open_dataset(
+        config.data,
+        config.validate_split or "test",
+        length=config.validate_length or (GENERATED_VALIDATION if _is_generated(config) else None),
+        seed=VALIDATION_SEED,
+        image_size=config.image_size,
+        spec=spec,
+    )
+
+
+def _is_generated(config: TrainConfig) -> bool:
+    return config.data in {DIGITS, DIGIT_EVENTS}
