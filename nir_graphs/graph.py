@@ -8,6 +8,7 @@ form cycles, all shapes. Nothing behind the door derives any of it again, and no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -51,7 +52,7 @@ class FlatNode:
     def __post_init__(self) -> None:
         values = {key: frozen(v) if isinstance(v, np.ndarray) else v for key, v in self.values.items()}
         object.__setattr__(self, "values", MappingProxyType(values))
-        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+        object.__setattr__(self, "metadata", MappingProxyType(deepcopy(dict(self.metadata))))
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -84,7 +85,7 @@ class FlatNode:
         """The node in NIR's own form."""
         node = _to_nir(self)
         if self.metadata:
-            node.metadata = dict(self.metadata)
+            node.metadata = deepcopy(dict(self.metadata))
         return node
 
 
@@ -127,7 +128,7 @@ class FlatGraph:
         delays = {name for name, node in self.nodes.items() if node.type is nir.Delay}
         derived = {
             "nodes": MappingProxyType(dict(self.nodes)),
-            "metadata": MappingProxyType(dict(self.metadata)),
+            "metadata": MappingProxyType(deepcopy(dict(self.metadata))),
             "sources": MappingProxyType({name: tuple(before) for name, before in sources.items()}),
             "targets": MappingProxyType({name: tuple(after) for name, after in targets.items()}),
             "order": tuple(evaluation_order(sources, delays)),
@@ -183,7 +184,10 @@ class FlatGraph:
         from zoo.nir_graphs import metadata
 
         graph = nir.NIRGraph(
-            {name: node.to_nir() for name, node in self.nodes.items()}, list(self.edges), dict(self.metadata), False
+            {name: node.to_nir() for name, node in self.nodes.items()},
+            list(self.edges),
+            deepcopy(dict(self.metadata)),
+            False,
         )
         return metadata.put(graph, replace(self.info, dt=self.dt))
 

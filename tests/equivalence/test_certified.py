@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.equivalence.graphs import Sketch, full, start
+from tests.unit.nir_graphs.dyadic_graphs import seeded
 from zoo.adapters.base import get_backend
 from zoo.nir_graphs import reference
 from zoo.nir_graphs.certificate import InputGrid, certify
@@ -317,3 +318,26 @@ def test_certified_for_float64_at_sixteen_steps(backend: str) -> None:
             require_same(expected, found)
             compared += 1
     assert compared >= 2
+
+
+@pytest.mark.parametrize(
+    ("backend", "seeds"),
+    [("snntorch", 60), ("norse", 60), ("spikingjelly", 60), ("sinabs", 60), ("jax", 12), ("brian2", 12)],
+)
+def test_small_graphs_of_every_kind_give_the_same_bits_on_every_backend(backend: str, seeds: int) -> None:
+    """Parameters in every form that broadcasts, feedback, delays, several inputs; certified for float32 or float64."""
+    compared = 0
+    for seed in range(seeds):
+        case = seeded(seed)
+        if case.is_ambiguous:
+            continue
+        proof = certify(case.graph, dtype=case.dtype, inputs=case.grids, time_steps=case.steps, dt=case.dt)
+        if not proof.certified:
+            continue
+        x = case.inputs(np.random.default_rng(seed))
+        expected = reference.run(case.graph, x, dt=case.dt, record=list(case.graph.nodes))
+        built = get_backend(backend).build(case.graph, dtype=getattr(torch, case.dtype), dt=case.dt)
+        found = built.run({name: torch.from_numpy(value) for name, value in x.items()}, record=list(case.graph.nodes))
+        require_same(expected, found)
+        compared += 1
+    assert compared >= seeds / 3

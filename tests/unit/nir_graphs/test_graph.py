@@ -180,26 +180,30 @@ def require_unchangeable(graph: FlatGraph) -> None:
 
 def test_later_changes_of_the_nir_graph_do_not_reach_the_flat_one() -> None:
     weight = np.ones((2, 3))
-    node = nir.Linear(weight)
-    source = graph_of(node, (3,), {"author": "someone"})
+    node = with_fields(nir.Linear(weight), metadata={"names": ["one"]})
+    source = graph_of(node, (3,), {"author": "someone", "papers": ["first"]})
     graph = normalise(source)
     weight[...] = 7
+    node.metadata["names"].append("two")
+    source.metadata["papers"].append("second")
     source.edges.append(("input", "node"))
     source.metadata["author"] = "somebody else"
     source.nodes["more"] = nir.Scale(np.ones(3))
     assert graph.nodes["node"]["weight"].tolist() == [[1, 1, 1], [1, 1, 1]]
     assert graph.edges == (("input", "node"), ("node", "out"))
-    assert graph.metadata == {"author": "someone"}
+    assert graph.metadata == {"author": "someone", "papers": ["first"]}
+    assert graph.nodes["node"].metadata == {"names": ["one"]}
     assert list(graph.nodes) == ["input", "node", "out"]
 
 
 def test_changes_of_the_nir_form_do_not_reach_back() -> None:
-    graph = normalise(graph_of(nir.Linear(np.ones((2, 3))), (3,), {"author": "someone"}))
+    graph = normalise(graph_of(nir.Linear(np.ones((2, 3))), (3,), {"author": "someone", "papers": ["first"]}))
     made = graph.to_nir()
     made.metadata["author"] = "somebody else"
+    made.metadata["papers"].append("second")
     made.nodes.pop("node")
     made.edges.clear()
-    assert graph.metadata == {"author": "someone"}
+    assert graph.metadata == {"author": "someone", "papers": ["first"]}
     assert list(graph.nodes) == ["input", "node", "out"]
     with pytest.raises(ValueError, match="read-only"):
         graph.to_nir().nodes["node"].weight[0, 0] = 2
