@@ -26,7 +26,7 @@ VALUES: dict[str, Any] = {
     "final_lr": 0.5, "warmup_steps": 0, "weight_decay": 0.0, "clip": 1.5, "ema_decay": 0.9, "seed": 5, "box_gain": 1.0,
     "class_gain": 2.0, "dfl_gain": 3.0, "objectness_gain": 4.0, "name": "mine", "checkpoint_every": 9, "keep": 4,
     "log_every": 3, "validate_every": 8, "validate_split": "val2017", "validate_length": 6, "threads": 1, "workers": 2,
-    "device": "cuda:1",
+    "device": "cuda:1", "augment": {"flip_horizontal": 0.5},
 }  # fmt: skip
 
 
@@ -94,7 +94,9 @@ def test_every_setting_is_reachable(run: Run, asked: list[tuple[TrainConfig, Pat
     if way == "option":
         words = option(field, value)
     elif way == "word":
-        words = [f"{field}.{key}={one}" for key, one in value.items()] if field == "variant" else [f"{field}={value}"]
+        words = (
+            [f"{field}.{key}={one}" for key, one in value.items()] if isinstance(value, dict) else [f"{field}={value}"]
+        )
     else:
         Path("recipe.yaml").write_text(f"{field}: {json.dumps(value)}\n")
         words = ["--config", "recipe.yaml"]
