@@ -42,6 +42,18 @@ def lively_detector(
 
 
 @pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets: ``shared/data`` beside the repository or above it, or where ZOO_REAL_DATA says."""
+    places = [Path(parent) / "shared" / "data" for parent in Path(__file__).resolve().parents]
+    if "ZOO_REAL_DATA" in os.environ:
+        places.insert(0, Path(os.environ["ZOO_REAL_DATA"]))
+    for place in places:
+        if (place / "tiny_coco").is_dir():
+            return place
+    pytest.skip("real data is not there: put it into ../shared/data, or set ZOO_REAL_DATA to its folder")
+
+
+@pytest.fixture(scope="session")
 def trainable() -> Detector:
     """An unfused ``spikeyolo-pico`` for ten digits. Do not change it."""
     return lively_detector(class_names=[str(digit) for digit in range(10)])

@@ -82,6 +82,7 @@ class Gen1Detection:
         self, folder: str | Path, events: EventSpec, *, limit: int | None = None, keep: BoxFilter | None = None
     ) -> None:
         self.folder = Path(folder)
+        self.split = self.folder.name
         self.events = events
         self.class_names = self._classes()
         self._filter = keep or (GEN1_FILTER if events.sensor_size == GEN1_SIZE else NO_FILTER)
