@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from zoo.data.faults import Report, Skipped
 from zoo.data.image_files import read_pixels, read_size, shown
@@ -140,17 +142,23 @@ class ImageSet:
         height, width = (int(side) for side in self.truth.sizes[index])
         if image.shape[:2] != (height, width):
             raise CorruptFileError(f"{shown(self.paths[index])} has changed since the data set was opened")
+        boxes, labels = self.objects(index)
+        return Sample(image, boxes, labels, self.truth.image_ids[index])
+
+    def objects(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Boxes (N, 4) as x1, y1, x2, y2 and labels (N,) of image ``index``, as :meth:`__getitem__` gives them."""
         rows = self.truth.rows(index)
-        xywh = self.truth.xywh[rows]
+        xywh, (height, width) = self.truth.xywh[rows], self.truth.sizes[index]
         corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
         corners = corners.clip(0, [width, height, width, height])
         there = ((corners[:, 2:] - corners[:, :2]) > 0).all(1) & ~self.truth.crowd[rows]
-        return Sample(
-            image,
-            corners[there].astype(np.float32),
-            self.truth.labels[rows][there],
-            self.truth.image_ids[index],
-        )
+        return corners[there].astype(np.float32), self.truth.labels[rows][there]
+
+    def entries(self) -> Iterator[tuple[str, int, npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+        """For each image its path in the set, the size of its file in bytes (-1 where it is gone), boxes and labels."""
+        for index, path in enumerate(self.paths):
+            name = os.path.relpath(path, self.root)
+            yield name, path.stat().st_size if path.is_file() else -1, *self.objects(index)
 
 
 def _other_size(entry: ImageEntry, stated: tuple[int, int], size: tuple[int, int]) -> str:

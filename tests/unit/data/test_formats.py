@@ -203,13 +203,15 @@ def test_outlines_and_roundings_of_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels" / "train" / "train_0.txt"
     path.write_text("1 0.25 0.5 0.5 0.25 0.75 0.5 0.5 0.75\n2 0.1 0.1 0.2004 0.2\n1.0 0.5 0.5 0.1 0.1\n")
     sample = open_dataset(tmp_path, "train")[0]
-    np.testing.assert_allclose(sample.boxes, [[20, 15, 60, 45], [0, 0, 16.016, 12], [36, 27, 44, 33]], atol=1e-3)
+    np.testing.assert_allclose(
+        sample.boxes, np.array([[20, 15, 60, 45], [0, 0, 16.016, 12], [36, 27, 44, 33]]), atol=1e-3
+    )
     assert sample.labels.tolist() == [1, 2, 1]
     (tmp_path / "data.yaml").write_text("train: images/train\nkpt_shape: [2, 2]\nnames: [cat, dog, owl]\n")
     for other in (tmp_path / "labels" / "train").glob("train_[12].txt"):
         other.unlink()
     path.write_text("1 0.5 0.5 0.5 0.5 0.1 0.1 0.2 0.2\n")
-    np.testing.assert_allclose(open_dataset(tmp_path, "train")[0].boxes, [[20, 15, 60, 45]], atol=1e-4)
+    assert open_dataset(tmp_path, "train")[0].boxes.tolist() == [[20, 15, 60, 45]]
 
 
 @pytest.mark.parametrize(
@@ -395,6 +397,20 @@ def test_opening_decodes_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Image.Image, "getdata", decode)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
     assert len(open_dataset(tmp_path, "train")) == 4
+
+
+def test_entries_are_listed_without_reading_images(tmp_path: Path) -> None:
+    """What the digest of a training run needs."""
+    sets.ultralytics(tmp_path)
+    dataset = open_dataset(tmp_path, "val")
+    assert isinstance(dataset, ImageSet)
+    for index, (name, size, boxes, labels) in enumerate(dataset.entries()):
+        assert name == f"images/val/val_{index}.png"
+        assert size == (tmp_path / name).stat().st_size
+        assert np.array_equal(boxes, dataset[index].boxes)
+        assert np.array_equal(labels, dataset[index].labels)
+    dataset.paths[0].unlink()
+    assert next(dataset.entries())[1] == -1
 
 
 def test_truth_as_a_coco_file_is_read_back(tmp_path: Path) -> None:
