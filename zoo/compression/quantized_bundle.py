@@ -102,10 +102,15 @@ def fine_tune(
     config = detector.config
     settings = make_train_config(
         arch=config.arch, data=data, steps=steps, batch_size=batch_size, lr=lr, seed=seed, time_steps=config.time_steps,
-        levels=config.levels, image_size=config.input.image_size[0], class_agnostic=config.decode.class_agnostic,
+        levels=config.levels, image_size=_side(config.input.image_size), class_agnostic=config.decode.class_agnostic,
         warmup_steps=min(100, steps // 10),
     )  # fmt: skip
     return train(settings, run, start=start)
+
+
+def _side(size: tuple[int, int]) -> int | None:
+    """Of a square input; what is not square comes from the detector itself."""
+    return size[0] if size[0] == size[1] else None
 
 
 def calibration_pictures(data: str, detector: Detector, count: int, seed: int) -> Tensor:

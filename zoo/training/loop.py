@@ -231,10 +231,10 @@ class Run:
     def _require_finite(self, values: dict[str, float]) -> None:
         wrong = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
         if wrong:
-            raise TrainingError(
-                f"at step {self.step} the loss is no longer finite: {', '.join(wrong)}. The last checkpoint is intact; "
-                "start a new run with a lower lr or clip"
-            )
+            advice = "The last checkpoint is intact; start a new run with a lower lr or clip"
+            if self.step == 0:
+                advice = "Nothing was learned yet: look at the boxes of the data and the gains of the loss"
+            raise TrainingError(f"at step {self.step} the loss is not finite: {', '.join(wrong)}. {advice}")
 
     def warn_of_unreadable(self, batch: Batch) -> None:
         """Warn of each image that cannot be read once."""
@@ -282,13 +282,14 @@ class Run:
 
     def summary(self, out_dir: Path) -> str:
         """What is going to be done, in one sentence."""
-        names, images, size = self.detector.class_names, len(self.batches.dataset), self.batches.batch_size
+        names, count, size = self.detector.class_names, len(self.batches.dataset), self.batches.batch_size
+        what = "images" if self.detector.encoder is None else "clips"
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         epochs = self.config.steps / self.batches.per_epoch
         doing = "continuing at" if self.step else "training from"
         return (
-            f"{self.config.arch} on {images:,} images of {len(names)} classes ({shown}): {doing} step {self.step:,} of "
-            f"{self.config.steps:,}, {size} images each ({epochs:.1f} epochs), in {out_dir}"
+            f"{self.config.arch} on {count:,} {what} of {len(names)} classes ({shown}): {doing} step {self.step:,} of "
+            f"{self.config.steps:,}, {size} {what} each ({epochs:.1f} epochs), in {out_dir}"
         )
 
 

@@ -259,6 +259,22 @@ def test_a_disk_that_turns_out_too_small(small_disk: Path, monkeypatch: pytest.M
     assert not list((small_disk / "run" / "checkpoints").glob("step-*"))
 
 
+@pytest.fixture
+def read_only_disk(small_disk: Path) -> Iterator[Path]:
+    """The same file system, read-only: also root cannot write there."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    yield small_disk
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+
+
+def test_a_read_only_place_is_refused_before_the_data_are_read(
+    read_only_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "open_training_set", lambda *_: pytest.fail("the data were read"))
+    with pytest.raises(TrainingError, match=r"cannot write .*disk is not writable"):
+        train(small_settings(), read_only_disk / "new" / "run")
+
+
 @pytest.mark.parametrize("place", ["x" * 300, "file/run"])
 def test_places_that_cannot_be_written(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("something")
