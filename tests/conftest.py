@@ -22,7 +22,7 @@ def lively_detector(
     import torch
     from torch import nn
 
-    from zoo.detectors.registry import create
+    from zoo.detectors.building import create
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

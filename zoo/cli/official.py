@@ -57,7 +57,7 @@ def import_official(
     detector = zoo.import_official(
         arch, checkpoint, num_classes=num_classes, time_steps=time_steps, levels=levels, **variant
     ).float()
-    differs = getattr(detector.network, "differs", "")
+    differs = detector.network.differs
     fields = {
         "name": name or arch,
         "dataset": dataset,

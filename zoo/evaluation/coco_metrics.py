@@ -96,7 +96,7 @@ def evaluate_over_time(
         readouts: after how many steps.
         batch_size, conf, iou, max_det, progress: as in :func:`evaluate`.
     """
-    from zoo.compression.conversion import stream
+    from zoo.detectors.stepwise import stream
 
     order = class_order(detector.class_names, dataset.class_names, "name")
     measured = {steps: _Measured(dataset, order) for steps in readouts}
