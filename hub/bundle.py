@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from zoo.cards.card import Card, make_card, parse_card
-from zoo.cards.papers import paper_of
+from zoo.cards.card import Card, Paper, make_card, parse_card
 from zoo.config import ModelConfig, read_config
 from zoo.errors import CheckpointError, CorruptFileError, ExportError, FileMissingError, InvalidInputError
 from zoo.hub.integrity import MANIFEST, check_manifest, read_manifest, write_manifest
@@ -30,6 +29,7 @@ class DeployedDetector(Protocol):
     """What a bundle is made of: a fused detector."""
 
     config: ModelConfig
+    paper: Paper | None
 
     def state_dict(self) -> dict[str, Tensor]:
         """Its weights by name."""
@@ -55,7 +55,7 @@ def _card_of(detector: DeployedDetector, fields: Mapping[str, Any]) -> Card:
         "levels": config.levels,
         "image_size": config.input.image_size,
         "class_names": config.class_names,
-        "paper": paper_of(config.arch),
+        "paper": detector.paper,
     }
     return make_card(**{**known, **fields})
 
@@ -223,9 +223,14 @@ def load_weights(path: Path, expected: Mapping[str, Tensor], *, prefix: str = ""
     except SafetensorError as error:
         raise CorruptFileError(f"{path} is not a valid safetensors file: {error}") from None
     for key, tensor in state.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        if tensor.is_floating_point() and not _is_finite(tensor):
             raise CheckpointError(f"{path}: {key} holds numbers that are not finite")
     return state
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite; in one pass, without a mask of the tensor's size."""
+    return tensor.numel() == 0 or all(bool(extreme.isfinite()) for extreme in tensor.aminmax())
 
 
 def _check_slots(found: Mapping[str, _Slot], expected: Mapping[str, Tensor], path: Path) -> None:

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import nir
 import numpy as np
 from torch import nn
 
+from zoo.config import ModelConfig
 from zoo.errors import ExportError, InvalidInputError
 from zoo.nir_graphs import metadata
 from zoo.nir_graphs.normalise import normalise
 from zoo.nir_graphs.tracing import is_leaf, lower
 from zoo.nir_graphs.values import Builder, Segment, Shape, Value
 
-if TYPE_CHECKING:
-    from zoo.detectors.detector import Detector
+
+class Exportable(Protocol):
+    """What :func:`export_detector` asks of a detector."""
+
+    config: ModelConfig
+
+    @property
+    def network(self) -> nn.Module:
+        """(T*B, C, H, W) -> raw head maps, finest first."""
+        ...
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        ...
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether batch norms are folded into the convolutions."""
+        ...
+
+    def fuse(self) -> Exportable:
+        """The deployed form."""
+        ...
 
 
 class _Single(nn.Module):
@@ -78,7 +101,7 @@ def _lowered(
     return builder, values, outputs[: len(values)]
 
 
-def export_detector(detector: Detector, image_size: tuple[int, int] | int | None = None) -> nir.NIRGraph:
+def export_detector(detector: Exportable, image_size: tuple[int, int] | int | None = None) -> nir.NIRGraph:
     """The deployed form of a detector as a NIR graph with one Output node per scale, finest first.
 
     Args:
@@ -108,7 +131,7 @@ def export_detector(detector: Detector, image_size: tuple[int, int] | int | None
     )
 
 
-def _require_nir_form(detector: Detector) -> None:
+def _require_nir_form(detector: Exportable) -> None:
     """Name all modules of a form that cannot be exported, rather than the first one."""
     reasons: dict[str, str] = getattr(detector.network, "without_nir_form", dict)()
     if reasons:

@@ -22,7 +22,7 @@ def lively_detector(
     import torch
     from torch import nn
 
-    from zoo.detectors.registry import create
+    from zoo.detectors.building import create
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -39,6 +39,18 @@ def lively_detector(
                 gain = 8 if arch.startswith(("eas-snn", "spikingyolox")) else 2  # neurons with a threshold of 1
                 nn.init.normal_(module.weight, 0, (gain / module.weight[0].numel()) ** 0.5)
     return detector
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets: ``shared/data`` beside the repository or above it, or where ZOO_REAL_DATA says."""
+    places = [Path(parent) / "shared" / "data" for parent in Path(__file__).resolve().parents]
+    if "ZOO_REAL_DATA" in os.environ:
+        places.insert(0, Path(os.environ["ZOO_REAL_DATA"]))
+    for place in places:
+        if (place / "tiny_coco").is_dir():
+            return place
+    pytest.skip("real data is not there: put it into ../shared/data, or set ZOO_REAL_DATA to its folder")
 
 
 @pytest.fixture(scope="session")

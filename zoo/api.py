@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from zoo.cards import Card, Source, index, resolve
-from zoo.errors import CorruptFileError, InvalidInputError
+from zoo.cards import Card, index
+from zoo.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import nir
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from zoo.adapters.base import Runnable
-    from zoo.config import ModelConfig
     from zoo.data.images import ImageSource
     from zoo.detectors.base import DetectorBase
     from zoo.detectors.detector import Detector
@@ -79,108 +78,9 @@ def load(
         MissingFrameworkError: the backend's framework is not installed; the message names the extra.
         InvalidInputError: arguments that do not fit together.
     """
-    source = resolve(name_or_path, revision=revision)
-    if backend == "snntorch":
-        return _load_module(source, device=device, dtype=dtype, trainable=trainable)
-    if trainable:
-        raise InvalidInputError(f"trainable=True needs backend='snntorch', got backend={backend!r}")
-    return _load_graph(source, backend, device=device, dtype=dtype)
+    from zoo.loading import load as run
 
-
-def _load_module(source: Source, *, device: str, dtype: DType | None, trainable: bool) -> Detector:
-    import torch
-
-    from zoo.detectors.registry import from_config
-    from zoo.hub import bundle
-
-    _check_device(device)
-    config = bundle.read_config_of(source.directory)
-    source.need(bundle.TRAINABLE if trainable else bundle.WEIGHTS)
-    if trainable:
-        config = _before_deployment(config)
-    with torch.random.fork_rng(devices=[]):  # the random weights that are replaced at once leave no trace
-        detector = from_config(config)
-    state = bundle.read_weights_of(source.directory, detector.state_dict(), trainable=trainable)
-    detector.load_state_dict(state)
-    detector.card = _card(source)
-    detector = detector.to(device, None if dtype is None else _dtype(dtype))
-    return detector.eval().requires_grad_(True)
-
-
-def _before_deployment(config: ModelConfig) -> ModelConfig:
-    """The configuration of the trainable weights: before folding, quantisation, and conversion to spikes."""
-    changes: dict[str, Any] = {"fused": False, "merged": False, "quantization": None}
-    if config.variant.get("spiking"):
-        variant = {key: value for key, value in config.variant.items() if key != "spiking"}
-        changes |= {"variant": variant, "time_steps": 1}
-    return config.model_copy(update=changes)
-
-
-def _load_graph(source: Source, backend: str, *, device: str, dtype: DType | None) -> GraphDetector:
-    from zoo.adapters.base import get_backend
-    from zoo.detectors.graph import GraphDetector
-    from zoo.hub import bundle
-
-    builder = get_backend(backend)
-    _check_device(device)
-    config = bundle.read_config_of(source.directory)
-    source.need(bundle.GRAPH)
-    graph = bundle.read_graph_of(source.directory, trusted=source.trusted)
-    options: dict[str, Any] = {} if dtype is None else {"dtype": _dtype(dtype)}
-    runnable = builder.build(graph, device=device, **options)
-    detector = GraphDetector(runnable, config, _encoder(source, config, device, runnable.dtype))
-    detector.card = _card(source)
-    nodes = [output.get("node") for output in detector.info.outputs]
-    fits = len(nodes) == len(config.decode.strides) and set(nodes) <= set(graph.nodes)
-    if not fits or detector.info.time_steps not in (None, config.time_steps):
-        raise CorruptFileError(f"{source.directory}: model.nir and config.json do not describe the same detector")
-    return detector
-
-
-def _encoder(source: Source, config: ModelConfig, device: str, dtype: torch.dtype) -> nn.Module | None:
-    """What makes frames of events lies in front of the graph, and is the same for every backend."""
-    import torch
-
-    from zoo.detectors.registry import encoder_of
-    from zoo.hub import bundle
-
-    with torch.random.fork_rng(devices=[]):
-        encoder = encoder_of(config)
-    if encoder is None:
-        return None
-    source.need(bundle.WEIGHTS)
-    prefix = "encoder."
-    expected = {f"{prefix}{key}": value for key, value in encoder.state_dict().items()}
-    state = bundle.read_weights_of(source.directory, expected, prefix=prefix)
-    encoder.load_state_dict({key.removeprefix(prefix): value for key, value in state.items()})
-    return encoder.to(device, dtype).eval().requires_grad_(False)
-
-
-def _card(source: Source) -> Card | None:
-    from zoo.hub import bundle
-
-    listed = bundle.CARD in bundle.read_manifest(source.directory).files
-    return bundle.read_card_of(source.directory) if listed else None
-
-
-def _dtype(dtype: DType) -> torch.dtype:
-    import torch
-
-    known = {"float32": torch.float32, "float64": torch.float64}
-    found = known.get(dtype) if isinstance(dtype, str) else dtype
-    if found not in known.values() or found is None:
-        raise InvalidInputError(f"dtype must be one of {', '.join(known)}, got {dtype!r}")
-    return found
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidInputError(f"device {device!r} cannot be used here: {reason}") from None
+    return run(name_or_path, backend=backend, revision=revision, device=device, dtype=dtype, trainable=trainable)
 
 
 def list_models(pattern: str = "*", *, dataset: str | None = None, available: bool = False) -> list[str]:
@@ -211,12 +111,12 @@ def info(name: str | Path) -> Card:
         HubError: the Hub does not have it, does not give it, or does not answer.
         FileMissingError, CorruptFileError, ConfigError: the folder has no card, or a damaged one.
     """
-    from zoo.hub import bundle
+    from zoo.hub import bundle, sources
 
     entry = index().get(str(name))
     if entry is not None and not entry.has_weights and not Path(name).is_dir():
         return entry.card  # nothing is asked of the Hub
-    source = resolve(name)
+    source = sources.resolve(name)
     return bundle.read_card_of(source.directory)
 
 
@@ -236,9 +136,9 @@ def create(
         UnknownModelError: no such architecture.
         ConfigError: arguments that do not fit.
     """
-    from zoo.detectors import registry
+    from zoo.detectors import building
 
-    return registry.create(arch, num_classes=num_classes, time_steps=time_steps, levels=levels, **variant)
+    return building.create(arch, num_classes=num_classes, time_steps=time_steps, levels=levels, **variant)
 
 
 def import_official(
@@ -303,11 +203,14 @@ def verify(
         InvalidInputError: images or arguments do not fit.
     """
     from zoo.equivalence.verification import verify_detector
+    from zoo.loading.options import dtype_of
 
     detector: Any = name_path_or_detector
     if isinstance(detector, str | Path):
-        detector = _load_module(resolve(detector), device="cpu", dtype=None, trainable=False)
-    return verify_detector(detector, backends, images=images, time_steps=time_steps, dtype=_dtype(dtype), record=record)
+        detector = load(detector)
+    return verify_detector(
+        detector, backends, images=images, time_steps=time_steps, dtype=dtype_of(dtype), record=record
+    )
 
 
 def export(
@@ -332,22 +235,14 @@ def export(
         ExportError: a module has no exact lowering; the message names it.
         InvalidInputError: an image size that the strides do not divide.
     """
-    from zoo.nir_graphs import io
+    from zoo.detectors.detector import Detector
 
-    detector: Any = detector_or_name
-    if isinstance(detector, str | Path):
-        detector = _load_module(resolve(detector), device="cpu", dtype=None, trainable=False)
-    if not hasattr(detector, "to_nir"):
+    detector = load(detector_or_name) if isinstance(detector_or_name, str | Path) else detector_or_name
+    if not isinstance(detector, Detector):
         raise InvalidInputError(
             f"only snnTorch detectors are exported, got {type(detector).__name__}: load it with backend='snntorch'"
         )
-    graph = detector.to_nir(image_size)
-    if single_output:
-        from zoo.nir_graphs.normalise import normalise
-        from zoo.nir_graphs.passes.single_output import single_output as merged
-
-        graph = merged(normalise(graph))[0].to_nir()
-    return io.write(graph, path)
+    return detector.export(path, image_size=image_size, single_output=single_output)
 
 
 def certify(
@@ -380,13 +275,15 @@ def certify(
     """
     import nir
 
+    from zoo.detectors.detector import Detector
+    from zoo.detectors.graph import GraphDetector
     from zoo.nir_graphs import certificate, importing
     from zoo.nir_graphs.graph import FlatGraph
 
     source: Any = detector_name_or_graph
     if isinstance(source, str | Path) and Path(source).suffix != ".nir":
-        source = _load_module(resolve(source), device="cpu", dtype=None, trainable=False)
-    if hasattr(source, "to_nir"):
+        source = load(source)
+    if isinstance(source, Detector):
         if source.encoder is not None and inputs is None:
             raise InvalidInputError(
                 f"{source.config.arch} has a sampler in front of its graph, whose frames are real numbers: say what may be fed "
@@ -394,7 +291,7 @@ def certify(
             )
         pixels = certificate.FLOAT_PIXELS if source.config.quantization is None else certificate.PIXELS
         source, inputs = source.to_nir(image_size), inputs or pixels
-    elif hasattr(source, "runnable"):
+    elif isinstance(source, GraphDetector):
         source = source.runnable.graph
     if not isinstance(source, str | Path | nir.NIRGraph | FlatGraph):
         raise InvalidInputError(f"only detectors and graphs are certified, not {type(source).__name__}")

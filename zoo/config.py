@@ -66,16 +66,16 @@ class DecodeSpec(_Strict):
     """How raw head maps become boxes; this part lies outside the NIR graph and is the same for every backend.
 
     Attributes:
-        kind: ``dfl``: distribution focal loss bins per box side, then class logits. ``anchors``: per anchor x, y, w, h,
-            objectness, class logits, as YOLOv5 reads them; ``anchors_exp``: the same as YOLOv3 reads them. ``yolox``: x, y,
-            log w, log h, objectness, class logits.
+        kind: a head of :mod:`zoo.heads`. ``dfl``: distribution focal loss bins per box side, then class logits. ``anchors``:
+            per anchor x, y, w, h, objectness, class logits, as YOLOv5 reads them; ``anchors_exp``: the same as YOLOv3 reads
+            them. ``yolox``: x, y, log w, log h, objectness, class logits.
         strides: input pixels per cell, finest scale first.
         reg_max: bins per box side (``dfl``).
         anchors: (width, height) in input pixels of each anchor of each scale (``anchors``).
         class_agnostic: non-maximum suppression across classes instead of within each class.
     """
 
-    kind: Literal["dfl", "anchors", "anchors_exp", "yolox"] = "dfl"
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "dfl"
     strides: Annotated[
         tuple[Annotated[int, Field(ge=1, le=256)], ...], Field(strict=False, min_length=1, max_length=8)
     ] = (
@@ -89,8 +89,6 @@ class DecodeSpec(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> DecodeSpec:
-        if self.kind.startswith("anchors") != (self.anchors is not None):
-            raise ValueError("the kinds 'anchors' and 'anchors_exp' go with a list of anchors, and no other kind does")
         if self.anchors is not None:
             counts = {len(scale) for scale in self.anchors}
             if len(self.anchors) != len(self.strides) or len(counts) != 1 or not 1 <= min(counts) <= 32:

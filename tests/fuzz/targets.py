@@ -75,7 +75,7 @@ def read_config(folder: Path) -> Any:
     import torch
 
     from zoo.config import read_config as read
-    from zoo.detectors.registry import from_config
+    from zoo.detectors.building import from_config
 
     config = read(folder / "config.json")
     with torch.random.fork_rng(devices=[]):

@@ -8,8 +8,9 @@ import torch
 from golden import Golden, close
 from torch import Tensor
 
-from zoo.compression.conversion import convert, stream
+from zoo.compression.conversion import convert
 from zoo.detectors.spiking_yolo.importer import module_names
+from zoo.detectors.stepwise import stream
 from zoo.errors import CheckpointError, InvalidInputError
 from zoo.importers.official import import_official
 from zoo.layers.rate_neurons import SignedIF

@@ -16,7 +16,7 @@ from zoo.cards.card import (
     parse_card,
     read_card,
 )
-from zoo.cards.index import CARDS, Entry, Source, index, resolve
+from zoo.cards.index import CARDS, Entry, index
 
 __all__ = [
     "CARDS",
@@ -29,9 +29,7 @@ __all__ = [
     "Metric",
     "Paper",
     "Provenance",
-    "Source",
     "index",
     "parse_card",
     "read_card",
-    "resolve",
 ]

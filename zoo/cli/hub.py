@@ -37,9 +37,9 @@ def publish(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder of --dry-run.")] = False,
 ) -> None:
     """Publish a model on the Hugging Face Hub: one commit, then the tag."""
-    from zoo.cards import resolve
     from zoo.hub import publish as publishing
     from zoo.hub.reference import check_repo
+    from zoo.hub.sources import resolve
     from zoo.support.files import check_replaceable
 
     check_repo(repo)
@@ -81,9 +81,9 @@ def pull(
     trainable: Annotated[bool, typer.Option("--trainable", help="Also the weights for fine-tuning.")] = False,
 ) -> None:
     """Fetch a model from the Hub into the cache and check it, so that it loads offline."""
-    from zoo.cards import resolve
     from zoo.hub.bundle import CARD, CONFIG, GRAPH, TRAINABLE, WEIGHTS
     from zoo.hub.integrity import read_manifest
+    from zoo.hub.sources import resolve
 
     source = resolve(name, revision=revision)
     if source.reference is None:

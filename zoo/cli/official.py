@@ -27,7 +27,9 @@ def import_official(
     time_steps: Annotated[
         int | None,
         typer.Option(
-            "--time-steps", "-T", help="T that it was trained with; by default 1 for spikeyolo, none for an ANN."
+            "--time-steps",
+            "-T",
+            help="T that it was trained with; by default what is usual for the architecture; none for an ANN.",
         ),
     ] = None,
     levels: Annotated[int | None, typer.Option("--levels", "-D", help="D that it was trained with.")] = None,
@@ -42,13 +44,15 @@ def import_official(
 ) -> None:
     """Convert a checkpoint of an architecture's authors into a model folder for zoo.load(OUT)."""
     import zoo
+    from zoo.detectors.registry import find
     from zoo.hub import bundle
     from zoo.support.files import check_replaceable
     from zoo.support.provenance import origin
 
     check_replaceable(out_dir, overwrite=False)
-    if time_steps is None and arch.startswith("spikeyolo-"):
-        time_steps = 1
+    family, _ = find(arch)
+    if time_steps is None and family.official is not None:
+        time_steps = family.official.time_steps
     variant: dict[str, Any] = parse_settings(settings or []) | (
         {} if image_size is None else {"image_size": image_size}
     )
@@ -57,11 +61,13 @@ def import_official(
     detector = zoo.import_official(
         arch, checkpoint, num_classes=num_classes, time_steps=time_steps, levels=levels, **variant
     ).float()
-    differs = getattr(detector.network, "differs", "")
     fields = {
         "name": name or arch,
         "dataset": dataset,
-        "description": f"Converted from the checkpoint {checkpoint.name}, which its authors published. {differs}".strip(),
+        "description": (
+            f"Converted from the checkpoint {checkpoint.name}, which its authors published. {detector.network.differs} "
+            f"{family.licence}"
+        ).replace("  ", " "),
         "provenance": {**origin(), "source": checkpoint.name},
     }
     bundle.write(

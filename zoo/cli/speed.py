@@ -90,7 +90,7 @@ def _sampler(size: tuple[int, int], repeats: int) -> list[dict[str, object]]:
 
 def _fourier(size: tuple[int, int], repeats: int) -> list[dict[str, object]]:
     from zoo.detectors.spikingyolox.blocks import GLOBAL_SHARE
-    from zoo.detectors.spikingyolox.model import SIZES
+    from zoo.detectors.spikingyolox.sizes import SIZES
     from zoo.measuring.speed import fourier_cost
 
     rows: list[dict[str, object]] = []

@@ -30,12 +30,17 @@ def val(
     backend: BackendOption = "snntorch",
     data: Annotated[
         str | None,
-        typer.Option(help="digits, digits-events, or a folder in COCO or (events) GEN1 layout; default: the card's."),
+        typer.Option(
+            help="digits, digits-events, or the folder of a data set (see `zoo data check`). Default: the card's."
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Split of the data set.")] = "test",
-    length: Annotated[int, typer.Option(help="Pictures; the first so many of a folder.")] = 500,
-    seed: Annotated[int, typer.Option(help="Of a generated set.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Pictures at a time.")] = 32,
+    split: Annotated[str | None, typer.Option(help="Split of the data set. Default: test, else val.")] = None,
+    length: Annotated[
+        int | None,
+        typer.Option(help="Number of images. Default: 500 of a generated set, and all images of a folder."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of a generated set.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 32,
     conf: Annotated[float, typer.Option(help="Least class score.")] = 0.001,
     iou: Annotated[float, typer.Option(help="Overlap above which the weaker box is dropped.")] = 0.7,
     max_det: Annotated[int, typer.Option(help="Detections per picture at most.")] = 300,
@@ -50,7 +55,7 @@ def val(
 ) -> None:
     """Measure mAP as COCO does."""
     import zoo
-    from zoo.data import open_dataset
+    from zoo.data import open_dataset, split_of
     from zoo.evaluation import evaluate
     from zoo.measuring import ledger
     from zoo.support.progress import progress_bar
@@ -63,8 +68,6 @@ def val(
     if not source:
         raise InvalidInputError(f"{name} does not say what it was trained on: choose a data set with --data")
     dataset = open_dataset(source, split, length=length, seed=seed, spec=detector.config.input)
-    if tuple(dataset.class_names) != tuple(detector.class_names):
-        raise InvalidInputError(f"{name} and the data set {source} do not have the same classes")
     with progress_bar("measuring", total=len(dataset)) as bar:
         metrics = evaluate(detector, dataset, batch_size=batch_size, conf=conf, iou=iou, max_det=max_det, progress=bar)
     weights = "trainable" if trainable else "deployed"
@@ -73,7 +76,7 @@ def val(
         "weights": weights,
         "backend": backend,
         "data": source,
-        "split": split,
+        "split": split or split_of(dataset),
         "seed": seed,
         **metrics.to_dict(),
     }
@@ -87,14 +90,17 @@ def val(
 def _record(measured: dict[str, Any], **conditions: object) -> None:
     from zoo.measuring import ledger
 
-    scalars = {key: value for key, value in measured.items() if isinstance(value, str | int | float)}
+    kept = {"mAP75"}  # not a column of the table
+    scalars = {
+        key: value for key, value in measured.items() if isinstance(value, str | int | float) and key not in kept
+    }
     out.print(f"recorded in {ledger.append_row('val', {**scalars, **conditions})}", highlight=False)
 
 
 def _show(measured: dict[str, Any]) -> None:
     table = Table(title=f"{escape(measured['model'])} on {measured['backend']}", show_header=False)
     for key, value in measured.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict | list):
             continue
         table.add_row(key, f"{value:.4f}" if isinstance(value, float) else escape(str(value)))
     out.print(table)

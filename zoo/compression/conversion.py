@@ -1,4 +1,4 @@
-"""From a trained ANN to a spiking network, and how to run it for any number of steps in little memory.
+"""From a trained ANN to a spiking network.
 
 Source: Kim et al., "Spiking-YOLO", AAAI 2020: channel-wise data-based normalisation (algorithm 1) and the signed neuron with
 imbalanced threshold; layer-wise normalisation, for comparison, is Diehl et al., IJCNN 2015. The picture is fed as a constant
@@ -7,7 +7,7 @@ current, and the head, which does not fire, is read from its mean potential.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import make_config
+from zoo.detectors.building import fill, skeleton
 from zoo.detectors.detector import Detector
-from zoo.detectors.registry import from_config
 from zoo.detectors.spiking_yolo.model import SpikingYOLO
 from zoo.errors import InvalidInputError
 from zoo.layers.conv import Layer
@@ -25,8 +25,6 @@ from zoo.support.progress import progress_bar
 
 Normalisation = Literal["channel", "layer"]
 PERCENTILE = 99.9
-TOGETHER = 64
-"""Pictures times steps that are computed at once, about: more do not fit into a processor's caches."""
 
 
 def convert(
@@ -44,7 +42,7 @@ def convert(
     Args:
         detector: ``spiking-yolo-*`` with strided convolutions, trained or deployed.
         calibration: images (B, C, H, W) in [0, 1] on which activations are measured.
-        time_steps: T of the converted detector; :func:`stream` runs it for any other number, too.
+        time_steps: T of the converted detector; :func:`zoo.detectors.stepwise.stream` runs it for any other number, too.
         normalisation: one factor per ``channel``, or per ``layer``.
         percentile: of the activations that becomes a rate of one spike per step; 100 is the largest.
         signed: signed neurons for LeakyReLU; without them what is negative is lost.
@@ -79,8 +77,8 @@ def convert(
     config = make_config(
         **deployed.config.model_dump() | {"time_steps": time_steps, "variant": {"spiking": True}, "fused": True}
     )
-    out = from_config(config).to(dtype)
-    _load(out, deployed, factors)
+    out = skeleton(config).to(dtype)
+    fill(out, _state(out, deployed, factors))
     if not signed:
         for module in out.network.modules():
             if isinstance(module, SignedIF):
@@ -137,8 +135,8 @@ def percentile_of(values: Tensor, percentile: float) -> Tensor:
 
 
 @torch.no_grad()
-def _load(out: Detector, ann: Detector, factors: dict[str, Tensor]) -> None:
-    """Weights w * lambda_in / lambda_out and biases b / lambda_out; transposed convolutions on their own output axis."""
+def _state(out: Detector, ann: Detector, factors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of the converted detector: weights w * lambda_in / lambda_out and biases b / lambda_out, on the layers' own axes."""
     state = {key: value.clone() for key, value in ann.network.state_dict().items()}
     inputs = input_factors(ann, factors)
     for name, layer in layers_of(ann.network).items():
@@ -153,7 +151,7 @@ def _load(out: Detector, ann: Detector, factors: dict[str, Tensor]) -> None:
         state[key] = (state[key].double() * _along(factors[source].double(), 1)).to(state[key].dtype)
     known = out.network.state_dict()
     state |= {key: value for key, value in known.items() if key.endswith("thresholds")}
-    out.network.load_state_dict(state)
+    return {f"network.{key}": value for key, value in state.items()}
 
 
 def _along(values: Tensor, axis: int) -> Tensor:
@@ -181,73 +179,3 @@ def input_factors(detector: Detector, factors: dict[str, Tensor]) -> dict[str, T
         brought_back = factors["up"]
     received["merge"] = torch.cat([brought_back, fine])
     return received
-
-
-@torch.no_grad()
-def stream(
-    detector: Detector,
-    images: Tensor,
-    *,
-    time_steps: int | None = None,
-    readouts: Iterable[int] | None = None,
-    chunk: int | None = None,
-    quiet: bool = False,
-) -> Iterator[tuple[int, list[Tensor]]]:
-    """Run a converted detector step by step, in memory that does not grow with T, and read it at any time.
-
-    Args:
-        detector: converted.
-        images: (B, C, H, W) in [0, 1].
-        time_steps: T; by default the detector's own.
-        readouts: after how many steps to read; by default only after the last.
-        chunk: steps that are computed at once; by default few for many images.
-        quiet: no progress bar, also on a terminal.
-
-    Yields:
-        (t, head maps averaged over the first t steps, finest first).
-
-    Raises:
-        InvalidInputError: not a converted detector, or steps that are not positive.
-    """
-    neurons = [module for module in detector.network.modules() if isinstance(module, SignedIF)]
-    if not neurons:
-        raise InvalidInputError("only converted detectors are streamed: zoo.compression.conversion.convert")
-    total = detector.time_steps if time_steps is None else time_steps
-    stops = sorted({*(readouts or ()), total})
-    chunk = max(1, TOGETHER // len(images)) if chunk is None else chunk
-    if stops[0] < 1 or stops[-1] > total or chunk < 1:
-        raise InvalidInputError(f"steps must lie in 1..{total}, got {stops[0]}..{stops[-1]}")
-    from zoo.detectors.base import folded_input
-
-    frame = folded_input(images, detector.config.model_copy(update={"time_steps": 1}))
-    sums: list[Tensor] = []
-    try:
-        _carry(neurons, carries=True)
-        done = 0
-        with progress_bar("running", total=total, quiet=quiet) as bar:
-            for stop in stops:
-                while done < stop:
-                    steps = min(chunk, stop - done)
-                    maps = _steps(detector, neurons, frame, steps)
-                    sums = [before + map_ for before, map_ in zip(sums, maps, strict=True)] if sums else maps
-                    done += steps
-                    bar.advance(by=steps)
-                yield stop, [map_ / done for map_ in sums]
-    finally:
-        _carry(neurons, carries=False)
-        for neuron in neurons:
-            neuron.time_steps = detector.time_steps
-
-
-def _steps(detector: Detector, neurons: list[SignedIF], frame: Tensor, steps: int) -> list[Tensor]:
-    """Sums of the head maps over the next steps."""
-    for neuron in neurons:
-        neuron.time_steps = steps
-    device = next(detector.network.parameters()).device
-    maps = detector.network(frame.repeat(steps, 1, 1, 1).to(device, detector.dtype))
-    return [map_.unflatten(0, (steps, -1)).sum(0) for map_ in maps]
-
-
-def _carry(neurons: list[SignedIF], *, carries: bool) -> None:
-    for neuron in neurons:
-        neuron.carries, neuron.carry = carries, None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import zoo
 from zoo.compression.conversion import PERCENTILE, convert
 from zoo.compression.quantized_bundle import COPIED, calibration_pictures, source_of
 from zoo.errors import InvalidInputError
 from zoo.hub import bundle
+from zoo.loading import load_trainable
 from zoo.support.provenance import origin
 
 
@@ -43,7 +42,7 @@ def convert_model(
     """
     if Path(out_dir).exists() and not overwrite:
         raise InvalidInputError(f"{out_dir} exists already; choose another folder or --overwrite")
-    ann: Any = zoo.load(name, trainable=True)
+    ann = load_trainable(name)
     source = data or ("" if ann.card is None else ann.card.dataset)
     if calibration < 1 or not source:
         raise InvalidInputError(

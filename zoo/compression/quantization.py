@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from zoo.config import Quantization
+from zoo.detectors.deployed import store_thresholds_per_channel_
 from zoo.detectors.detector import Detector
 from zoo.errors import InvalidInputError
-from zoo.layers.neurons import ILIF, LIF, FoldedNeuron
+from zoo.layers.neurons import ILIF, LIF
 from zoo.support.progress import progress_bar
 
 Per = Literal["layer", "channel"]
@@ -219,14 +220,6 @@ def _error(conv: nn.Conv2d, rounded: Tensor, per: Per, x: Tensor | None) -> Tens
     return rows if per == "channel" else rows.sum()[None]
 
 
-def allow_thresholds_per_channel(detector: Detector) -> None:
-    """Give every neuron layer its thresholds per channel, (levels, C), in place; their numbers stay."""
-    for name, channels in neuron_channels(detector).items():
-        module: Any = detector.network.get_submodule(name)
-        rows = module.thresholds if module.thresholds.dim() == 2 else module.thresholds[:, None]
-        module.register_buffer("thresholds", rows.expand(-1, channels).clone(), persistent=True)
-
-
 def centre_thresholds(detector: Detector) -> None:
     """Move every threshold to the middle between two numbers that its potential can take, in place.
 
@@ -236,7 +229,7 @@ def centre_thresholds(detector: Detector) -> None:
     from zoo.nir_graphs.certificate import certify
     from zoo.nir_graphs.normalise import normalise
 
-    allow_thresholds_per_channel(detector)
+    store_thresholds_per_channel_(detector.network, detector.config)
     graph = normalise(detector.to_nir())
     found = certify(graph)
     for name, segments in graph.info.neurons.items():
@@ -251,23 +244,3 @@ def centre_thresholds(detector: Detector) -> None:
             centred = torch.where(unit < 2.0**60, ((part / unit).floor() + 0.5) * unit, part)
             module.thresholds[:, start:stop] = centred.to(module.thresholds.dtype)
             start = stop
-
-
-def neuron_channels(detector: Detector) -> dict[str, int]:
-    """Channels that each neuron layer sees, by module name."""
-    seen: dict[str, int] = {}
-    hooks = [
-        module.register_forward_pre_hook(lambda _m, inputs, name=name: seen.update({name: inputs[0].shape[1]}))
-        for name, module in detector.network.named_modules()
-        if isinstance(module, FoldedNeuron)
-    ]
-    side = max(detector.config.decode.strides)
-    try:
-        with torch.no_grad():
-            detector.network(
-                torch.zeros(detector.time_steps, detector.config.input.channels, side, side, dtype=detector.dtype)
-            )
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen

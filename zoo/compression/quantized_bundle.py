@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-import zoo
 from zoo.cards.card import Card
 from zoo.compression import quantization
 from zoo.data import open_dataset
 from zoo.detectors.detector import Detector
 from zoo.errors import InvalidInputError
 from zoo.hub import bundle
-from zoo.nir_graphs.certificate import Certificate
+from zoo.loading import load_trainable
+from zoo.nir_graphs.certificate import Certificate, certify
 from zoo.support.provenance import origin
 
 COPIED = ("name", "arch", "dataset", "paper", "licence", "data_licence")
@@ -58,7 +58,7 @@ def quantize_model(
     """
     if Path(out_dir).exists() and not overwrite:
         raise InvalidInputError(f"{out_dir} exists already; choose another folder or --overwrite")
-    detector: Any = zoo.load(name, trainable=True)
+    detector = load_trainable(name)
     card = detector.card
     source = data or ("" if card is None else card.dataset)
     if (calibration or steps) and not source:
@@ -71,7 +71,7 @@ def quantize_model(
         out = quantization.finish(tuned)
     else:
         out = quantization.quantize(detector, **made)
-    found = zoo.certify(out)
+    found = certify(out.to_nir())
     fields = _fields(card, out, found, steps=steps, calibration=calibration)
     state = {key: tensor.detach() for key, tensor in detector.state_dict().items()}
     return bundle.write(out_dir, out, card_fields=fields, trainable_state=state, overwrite=overwrite), found
@@ -102,10 +102,15 @@ def fine_tune(
     config = detector.config
     settings = make_train_config(
         arch=config.arch, data=data, steps=steps, batch_size=batch_size, lr=lr, seed=seed, time_steps=config.time_steps,
-        levels=config.levels, image_size=config.input.image_size[0], class_agnostic=config.decode.class_agnostic,
+        levels=config.levels, image_size=_side(config.input.image_size), class_agnostic=config.decode.class_agnostic,
         warmup_steps=min(100, steps // 10),
     )  # fmt: skip
     return train(settings, run, start=start)
+
+
+def _side(size: tuple[int, int]) -> int | None:
+    """Of a square input; what is not square comes from the detector itself."""
+    return size[0] if size[0] == size[1] else None
 
 
 def calibration_pictures(data: str, detector: Detector, count: int, seed: int) -> Tensor:

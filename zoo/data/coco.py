@@ -1,136 +1,102 @@
-"""Detection data in COCO layout: reading what others wrote, and writing it."""
+"""Detection data described by a COCO annotation file: reading what others wrote, and writing it."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from zoo.data.images import load_image
-from zoo.data.sample import AnySample, DetectionDataset, Sample, picture_of
-from zoo.errors import DataError, InvalidInputError
+from zoo.data.coco_json import CocoFile, read_coco
+from zoo.data.faults import Report
+from zoo.data.image_files import shown
+from zoo.data.imageset import Contents, ImageEntry, ImageSet
+from zoo.data.sample import AnySample, DetectionDataset, image_of
+from zoo.data.truth import Truth, TruthBuilder
+from zoo.errors import InvalidInputError
 from zoo.support.files import new_directory
 
 
-class CocoDetection:
-    """Pictures and boxes described by a COCO annotation file.
+class CocoDetection(ImageSet):
+    """Images and boxes described by one COCO annotation file.
 
-    Crowd regions and boxes without area are left out. Category ids may have gaps, as COCO's own have: labels count the
-    categories in order of their ids.
+    Category ids may have gaps, as COCO's own have: labels count the categories in order of their ids. Images come in order of
+    their ids. Samples are without crowds and boxes that have no area; ``truth`` has them, for evaluation.
 
     Args:
         annotations: JSON file with ``images``, ``annotations`` and ``categories``.
-        image_dir: folder of the pictures.
-        limit: use the first so many pictures, in order of their ids.
+        image_dir: folder that the ``file_name`` of each image is relative to.
+        limit: use the first so many images.
 
     Raises:
-        DataError: the file is missing or not COCO, or a picture is missing.
+        DataError: there is no such annotation file, it is not COCO, or entries are wrong, of which the first are named. Images
+            that are missing or have another size than the file says are wrong entries, too.
     """
 
     def __init__(self, annotations: str | Path, image_dir: str | Path, *, limit: int | None = None) -> None:
-        self.path = Path(annotations)
-        self.image_dir = Path(image_dir)
-        content = _read_json(self.path)
-        categories = sorted(content["categories"], key=lambda category: category["id"])
-        self.class_names: Sequence[str] = [str(category["name"]) for category in categories]
-        self._label_of = {category["id"]: label for label, category in enumerate(categories)}
-        self._images = sorted(content["images"], key=lambda image: image["id"])[:limit]
-        self._objects = self._grouped(content["annotations"])
-        for image in self._images:
-            if not self._file(image).is_file():
-                raise DataError(f"{self.path} names the picture {self._file(image)}, which does not exist")
-
-    @classmethod
-    def from_folder(cls, folder: Path, split: str, *, limit: int | None = None) -> CocoDetection:
-        """Open ``annotations/SPLIT.json`` or ``annotations/instances_SPLIT.json`` with pictures in ``SPLIT`` or ``images``."""
-        candidates = [folder / "annotations" / f"{prefix}{split}.json" for prefix in ("", "instances_")]
-        found = [path for path in candidates if path.is_file()]
-        if not found:
-            raise DataError(
-                f"there is no split {split!r} in {folder}: neither {candidates[0]} nor {candidates[1]} exists"
-            )
-        image_dirs = [folder / split, folder / "images", folder]
-        return cls(found[0], next(path for path in image_dirs if path.is_dir()), limit=limit)
-
-    def _grouped(self, annotations: list[dict[str, Any]]) -> dict[int, list[tuple[list[float], int]]]:
-        objects: dict[int, list[tuple[list[float], int]]] = defaultdict(list)
-        for annotation in annotations:
-            if annotation.get("iscrowd"):
-                continue
-            try:
-                x, y, width, height = (float(value) for value in annotation["bbox"])
-                label = self._label_of[annotation["category_id"]]
-            except (KeyError, TypeError, ValueError) as error:
-                raise DataError(f"{self.path}: the annotation {annotation.get('id')} is malformed: {error!r}") from None
-            if width > 0 and height > 0:
-                objects[annotation["image_id"]].append(([x, y, x + width, y + height], label))
-        return objects
-
-    def _file(self, image: dict[str, Any]) -> Path:
-        # only the name: an annotation file must not lead out of its folder
-        return self.image_dir / Path(image["file_name"]).name
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> Sample:
-        """Picture ``index``, in order of the picture ids."""
-        image = self._images[index]
-        objects = self._objects.get(image["id"], [])
-        boxes = np.array([box for box, _ in objects], np.float32).reshape(-1, 4)
-        labels = np.array([label for _, label in objects], np.int64)
-        return Sample(load_image(self._file(image)), boxes, labels, int(image["id"]))
+        report, root = Report(), Path(image_dir)
+        contents = coco_contents(read_coco(Path(annotations), report), [root], root, report)
+        super().__init__(contents, root=root, report=report, limit=limit)
+        report.settle(root)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"cannot read the annotation file {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not a COCO annotation file: {error}") from None
-    keys = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
-        raise DataError(f"{path} is not a COCO annotation file: it lacks one of the lists {', '.join(keys)}")
-    try:
-        complete = all("id" in i and "file_name" in i for i in content["images"]) and all(
-            "id" in c and "name" in c for c in content["categories"]
+def coco_contents(file: CocoFile, folders: Sequence[Path], root: Path, report: Report) -> Contents:
+    """What a checked annotation file says; wrong entries go to the report.
+
+    Args:
+        file: read by :func:`zoo.data.coco_json.read_coco`.
+        folders: where the images may be; the first one that holds the first image counts.
+        root: which no image may leave.
+        report: receives wrong entries.
+    """
+    entries = _entries(file, _folder_of(file, folders), root, report)
+    return Contents(file.class_names, entries, len(file.images), file.category_ids)
+
+
+def _folder_of(file: CocoFile, folders: Sequence[Path]) -> Path:
+    for image in file.images[:1]:
+        for folder in folders:
+            if _joined(folder, image.file_name).is_file():
+                return folder
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+
+def _joined(folder: Path, name: str) -> Path:
+    """A file of a folder; names written on Windows have backslashes."""
+    path = folder / name
+    return folder / name.replace("\\", "/") if "\\" in name and not path.exists() else path
+
+
+def _entries(file: CocoFile, folder: Path, root: Path, report: Report) -> Iterator[ImageEntry]:
+    top = os.path.normpath(root.absolute())
+    for image in file.images:
+        path = _joined(folder, image.file_name)
+        inside = os.path.normpath(path.absolute())
+        if os.path.commonpath([top, inside]) != top:
+            report.faults.add(f"{image.where}: file_name {image.file_name!r} leads out of the folder {shown(root)}")
+            continue
+        yield ImageEntry(
+            image.key,
+            path,
+            image.boxes,
+            image.labels,
+            size=image.size,
+            crowd=image.crowd,
+            areas=image.areas,
+            where=image.where,
         )
-    except TypeError:
-        complete = False
-    if not complete:
-        raise DataError(
-            f"{path} is not a COCO annotation file: a picture lacks id or file_name, or a category id or name"
-        )
-    return content
 
 
-def coco_annotations(samples: Sequence[AnySample], class_names: Sequence[str]) -> dict[str, Any]:
-    """Samples in the form of a COCO annotation file; category ids count from 1."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+def truth_of(samples: Iterable[AnySample], class_names: Sequence[str]) -> Truth:
+    """The objects of samples, for sets that have no annotation file; category ids count from 1."""
+    builder = TruthBuilder()
     for sample in samples:
-        height, width = sample.size
-        name = f"{sample.image_id:06d}.png"
-        images.append({"id": sample.image_id, "file_name": name, "height": height, "width": width})
-        for (x1, y1, x2, y2), label in zip(sample.boxes.tolist(), sample.labels.tolist(), strict=True):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": sample.image_id,
-                    "category_id": label + 1,
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
-                    "iscrowd": 0,
-                }
-            )
-    categories = [{"id": index, "name": name} for index, name in enumerate(class_names, 1)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+        corners = sample.boxes.tolist()
+        boxes = [(x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in corners]
+        builder.add(sample.image_id, sample.size, boxes, sample.labels.tolist())
+    return builder.build(range(1, len(class_names) + 1))
 
 
 def write_coco(dataset: DetectionDataset, out_dir: str | Path, *, split: str = "test") -> Path:
@@ -146,14 +112,19 @@ def write_coco(dataset: DetectionDataset, out_dir: str | Path, *, split: str = "
     """
     if Path(split).name != split:
         raise InvalidInputError(f"the split {split!r} cannot be part of a file name")
-    samples = []
-    with new_directory(out_dir) as folder:
-        (folder / split).mkdir()
+    names: list[str] = []
+
+    def written(folder: Path) -> Iterator[AnySample]:
         for index in range(len(dataset)):
             sample = dataset[index]
-            Image.fromarray(picture_of(sample)).save(folder / split / f"{sample.image_id:06d}.png")
-            samples.append(sample)
+            names.append(f"{sample.image_id:06d}.png" if isinstance(sample.image_id, int) else f"{index:06d}.png")
+            Image.fromarray(image_of(sample)).save(folder / names[-1])
+            yield sample
+
+    with new_directory(out_dir) as folder:
+        (folder / split).mkdir()
+        truth = truth_of(written(folder / split), dataset.class_names)
         (folder / "annotations").mkdir()
-        content = json.dumps(coco_annotations(samples, dataset.class_names))
+        content = json.dumps(truth.to_coco(dataset.class_names, names))
         (folder / "annotations" / f"{split}.json").write_text(content)
     return Path(out_dir)

@@ -9,6 +9,7 @@ published evaluation (Perot et al., "Learning to Detect Objects with a 1 Megapix
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -82,6 +83,7 @@ class Gen1Detection:
         self, folder: str | Path, events: EventSpec, *, limit: int | None = None, keep: BoxFilter | None = None
     ) -> None:
         self.folder = Path(folder)
+        self.split = self.folder.name
         self.events = events
         self.class_names = self._classes()
         self._filter = keep or (GEN1_FILTER if events.sensor_size == GEN1_SIZE else NO_FILTER)
@@ -164,6 +166,13 @@ class Gen1Detection:
 
     def __len__(self) -> int:
         return len(self._moments)
+
+    def entries(self) -> Iterator[tuple[str, int, npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+        """For each moment its recording and time, the size of that file in bytes (-1 where it is gone), boxes and labels."""
+        for moment in self._moments:
+            path = self._files[moment.recording]
+            size = path.stat().st_size if path.is_file() else -1
+            yield f"{path.name} at {moment.time} us", size, moment.boxes, moment.labels
 
     def __getitem__(self, index: int) -> EventSample:
         """Moment ``index``.

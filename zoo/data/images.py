@@ -1,4 +1,4 @@
-"""Pictures: reading them, and turning them into what a network receives."""
+"""Images: reading them, and turning them into what a network receives."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from zoo.config import InputSpec
-from zoo.errors import CorruptFileError, FileMissingError, InvalidInputError
+from zoo.data.image_files import Pixels, from_pil, read_pixels
+from zoo.errors import InvalidInputError
 
-Pixels = npt.NDArray[np.uint8]
 ImageSource = str | Path | Image.Image | npt.NDArray[np.uint8] | Tensor
 
 
 def load_image(source: ImageSource) -> Pixels:
-    """Any kind of picture as RGB pixels (H, W, 3).
+    """An image in any form as RGB pixels (H, W, 3).
 
     Args:
-        source: path of a picture file (turned upright by its EXIF orientation), PIL image, uint8 array (H, W, 3) in RGB or
-            (H, W) in grey, or tensor (3, H, W), uint8 or floating point in [0, 1].
+        source: path of an image file or PIL image (both turned upright by their EXIF orientation), uint8 array (H, W, 3) in
+            RGB or (H, W) in grey, or tensor (3, H, W), uint8 or floating point in [0, 1].
 
     Raises:
         FileMissingError: no such file.
-        CorruptFileError: the file is not a picture, or is damaged.
-        InvalidInputError: wrong number of channels, wrong type, or an empty picture.
+        CorruptFileError: the file is not an image, is damaged, or does not state the range of its pixels.
+        InvalidInputError: wrong number of channels, wrong type, pixels of unknown range, or an empty image.
     """
     if isinstance(source, str | Path):
-        pixels = _read(Path(source))
+        pixels = read_pixels(Path(source))
     elif isinstance(source, Image.Image):
-        pixels = np.asarray(source.convert("RGB"))
+        pixels = from_pil(source)
     elif isinstance(source, Tensor):
         pixels = _from_tensor(source)
     elif isinstance(source, np.ndarray):
@@ -41,28 +41,14 @@ def load_image(source: ImageSource) -> Pixels:
     else:
         raise InvalidInputError(f"expected a path, PIL image, array or tensor, got {type(source).__name__}")
     if pixels.size == 0:
-        raise InvalidInputError(f"the picture is empty: its shape is {pixels.shape}")
+        raise InvalidInputError(f"the image is empty: its shape is {pixels.shape}")
     return pixels
-
-
-def _read(path: Path) -> Pixels:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError:
-        raise FileMissingError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise FileMissingError(f"{path} is a folder, not a picture") from None
-    except UnidentifiedImageError:
-        raise CorruptFileError(f"{path} is not a picture that Pillow can read (PNG, JPEG, ...)") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise CorruptFileError(f"{path} cannot be read as a picture: {error}") from error
 
 
 def _from_array(array: npt.NDArray[np.generic]) -> Pixels:
     if array.dtype.names is not None:
         raise InvalidInputError(
-            f"this detector takes pictures, and got events with the fields {', '.join(array.dtype.names)}"
+            f"this detector takes images, and got events with the fields {', '.join(array.dtype.names)}"
         )
     if array.dtype != np.uint8:
         raise InvalidInputError(f"expected an array of uint8 in 0..255, got {array.dtype}")
@@ -87,12 +73,12 @@ def _from_tensor(tensor: Tensor) -> Pixels:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies within the network's input.
+    """Where an image lies within the network's input.
 
     Attributes:
-        scale: (x, y) input pixels per picture pixel.
-        offset: (x, y) of the picture's corner in the input.
-        size: (height, width) of the picture.
+        scale: (x, y) input pixels per image pixel.
+        offset: (x, y) of the image's corner in the input.
+        size: (height, width) of the image.
     """
 
     scale: tuple[float, float]
@@ -100,18 +86,18 @@ class Placement:
     size: tuple[int, int]
 
     def apply(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Boxes (N, 4) in picture pixels -> in input pixels."""
+        """Boxes (N, 4) in image pixels -> in input pixels."""
         return (boxes * np.array(self.scale * 2) + np.array(self.offset * 2)).astype(np.float32)
 
     def undo(self, boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """Boxes (N, 4) in input pixels -> in picture pixels, clipped to the picture."""
+        """Boxes (N, 4) in input pixels -> in image pixels, clipped to the image."""
         height, width = self.size
         restored = (boxes.astype(np.float64) - np.array(self.offset * 2)) / np.array(self.scale * 2)
         return restored.clip(0, np.array([width, height, width, height]))
 
 
 def prepare(image: Pixels, spec: InputSpec, size: tuple[int, int] | None = None) -> tuple[Tensor, Placement]:
-    """Picture (H, W, 3) -> network input (3, h, w), float32 in [0, 1], and where the picture lies in it.
+    """Image (H, W, 3) -> network input (3, h, w), float32 in [0, 1], and where the image lies in it.
 
     Args:
         image: RGB pixels.
@@ -119,10 +105,10 @@ def prepare(image: Pixels, spec: InputSpec, size: tuple[int, int] | None = None)
         size: (h, w) of the input; by default the specification's.
 
     Raises:
-        InvalidInputError: the network does not take RGB pictures.
+        InvalidInputError: the network does not take RGB images.
     """
     if spec.channels != 3:
-        raise InvalidInputError(f"this detector takes {spec.channels} channels, not RGB pictures")
+        raise InvalidInputError(f"this detector takes {spec.channels} channels, not RGB images")
     target = spec.image_size if size is None else size
     height, width = image.shape[:2]
     scale_y, scale_x = target[0] / height, target[1] / width
@@ -133,8 +119,8 @@ def prepare(image: Pixels, spec: InputSpec, size: tuple[int, int] | None = None)
     if inner != (height, width):
         image = np.asarray(Image.fromarray(image).resize(inner[::-1], Image.Resampling.BILINEAR))
     if inner != target:
-        canvas = np.full((*target, 3), spec.pad_value, np.uint8)
-        canvas[top : top + inner[0], left : left + inner[1]] = image
-        image = canvas
+        padded = np.full((*target, 3), spec.pad_value, np.uint8)
+        padded[top : top + inner[0], left : left + inner[1]] = image
+        image = padded
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
     return tensor, Placement((inner[1] / width, inner[0] / height), (left, top), (height, width))

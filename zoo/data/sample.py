@@ -1,4 +1,4 @@
-"""One picture of a detection data set, and what such a set must offer."""
+"""One image of a detection data set, and what such a set must offer."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from zoo.errors import DataError
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture with its objects.
+    """An image with its objects.
 
     Attributes:
         image: (H, W, 3) RGB.
         boxes: (N, 4) as x1, y1, x2, y2 in pixels.
         labels: (N,) index into the set's class names.
-        image_id: identifies the picture within its set.
+        image_id: identifies the image within its set: a number, or text.
     """
 
     image: npt.NDArray[np.uint8]
     boxes: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
-    image_id: int
+    image_id: int | str
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the picture."""
+        """(height, width) of the image."""
         return self.image.shape[0], self.image.shape[1]
 
     @property
     def nbytes(self) -> int:
-        """Memory of the picture."""
+        """Memory of the image."""
         return self.image.nbytes
 
 
@@ -60,22 +60,22 @@ class DetectionDataset(Protocol):
     def __getitem__(self, index: int) -> AnySample: ...
 
 
-def picture_of(sample: AnySample) -> npt.NDArray[np.uint8]:
-    """RGB pixels (H, W, 3): the picture, or a drawing of the events."""
+def image_of(sample: AnySample) -> npt.NDArray[np.uint8]:
+    """RGB pixels (H, W, 3): the image, or a drawing of the events."""
     return draw_events(sample.counts) if isinstance(sample, EventSample) else sample.image
 
 
 def prepare_sample(sample: AnySample, spec: InputSpec) -> tuple[Tensor, Placement]:
-    """What a detector takes of a sample: (C, H, W), or micro-slices (Tm, 2, H, W), and where the picture lies in it.
+    """What a detector takes of a sample: (C, H, W), or micro-slices (Tm, 2, H, W), and where the image lies in it.
 
     Raises:
-        DataError: events for a detector of pictures, or the other way round.
+        DataError: events for a detector of images, or the other way round.
     """
     if isinstance(sample, EventSample):
         require_events(spec, "the data set")
         return prepare_events(sample.counts, spec)
     if spec.events is not None:
-        raise DataError("the data set holds pictures, and this detector takes events")
+        raise DataError("the data set holds images, and this detector takes events")
     return prepare(sample.image, spec)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo.config import ModelConfig
 from zoo.errors import InvalidInputError
+from zoo.heads.table import head_of
 
 if TYPE_CHECKING:
     from zoo.config import EventSpec
@@ -104,22 +105,8 @@ class DetectorBase:
 
     def decode(self, raw: Sequence[Tensor]) -> Tensor:
         """Raw head maps, finest first -> (B, 4 + classes, A): cx, cy, w, h in input pixels, then class scores in 0..1."""
-        from zoo.heads.anchors import decode_anchors
-        from zoo.heads.dfl import decode_dfl
-        from zoo.heads.yolox import decode_yolox
-
         spec = self.config.decode
-        if spec.kind == "yolox":
-            return decode_yolox(raw, strides=spec.strides, num_classes=self.config.num_classes)
-        if spec.anchors is not None:
-            return decode_anchors(
-                raw,
-                strides=spec.strides,
-                anchors=spec.anchors,
-                num_classes=self.config.num_classes,
-                exponential=spec.kind == "anchors_exp",
-            )
-        return decode_dfl(raw, strides=spec.strides, reg_max=spec.reg_max, num_classes=self.config.num_classes)
+        return head_of(spec).decode(raw, spec, self.config.num_classes)
 
     def predict(
         self,

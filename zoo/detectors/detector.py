@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from zoo.cards.card import Paper
 from zoo.config import ModelConfig
 from zoo.detectors.base import DetectorBase
+from zoo.detectors.deployed import deploy_
+from zoo.detectors.encoder import EventEncoder
+from zoo.detectors.network import NetworkModule
+from zoo.detectors.stepwise import stream
 from zoo.errors import InvalidInputError
-from zoo.layers.neurons import FoldedNeuron
 
 if TYPE_CHECKING:
     import nir
@@ -25,15 +29,24 @@ class Detector(DetectorBase, nn.Module):
         network: (T*B, C, H, W) -> list of raw head maps (T*B, channels, H/s, W/s), finest first.
         config: describes the network.
         encoder: of event detectors: micro-slices (Tm, B, 2, H, W), oldest first, -> frames (Ts, B, 2, H, W).
+        paper: the publication of the architecture.
     """
 
     __call__ = nn.Module.__call__
 
-    def __init__(self, network: nn.Module, config: ModelConfig, encoder: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        network: NetworkModule,
+        config: ModelConfig,
+        encoder: EventEncoder | None = None,
+        *,
+        paper: Paper | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.encoder = encoder
         self.config = config
+        self.paper = paper
         self.card = None
 
     @property
@@ -52,14 +65,12 @@ class Detector(DetectorBase, nn.Module):
         Event detectors take micro-slices (Tm, B, 2, H, W), oldest first. The maps are averaged over T, finest scale first. A
         converted network runs in memory that does not grow with T.
         """
-        if getattr(self.network, "spiking", False) and images.dim() == 4 and not self.training:
-            from zoo.compression.conversion import stream
-
+        if self.network.streams and images.dim() == 4 and not self.training:
             ((_, averaged),) = stream(self, images, quiet=True)
             return averaged
         device = next(self.network.parameters()).device
         maps = self.network(self.frames(images).to(device, self.dtype))
-        if getattr(self.network, "averages_time", False):
+        if self.network.averages_time:
             return list(maps)
         return [raw.unflatten(0, (self.time_steps, -1)).mean(0) for raw in maps]
 
@@ -80,15 +91,9 @@ class Detector(DetectorBase, nn.Module):
         if self.is_fused:
             raise InvalidInputError("this detector is fused already; fuse the trainable form instead")
         fused = copy.deepcopy(self).cpu().eval()
-        for module in list(fused.network.modules()):
-            fold: Any = getattr(module, "fuse_", None)
-            if fold is not None:
-                fold(merge=merge)
-        for module in fused.network.modules():
-            if isinstance(module, FoldedNeuron):
-                module.freeze(dtype)
+        deploy_(fused.network, merge=merge, dtype=dtype)
         fused.config = self.config.model_copy(update={"fused": True, "merged": merge})
-        return fused.to(dtype).eval().requires_grad_(False)
+        return fused.to(dtype).requires_grad_(False)
 
     def to_nir(self, image_size: tuple[int, int] | int | None = None) -> nir.NIRGraph:
         """Export the deployed form to standard NIR.
@@ -106,7 +111,23 @@ class Detector(DetectorBase, nn.Module):
     def export(
         self, path: str | Path, *, image_size: tuple[int, int] | int | None = None, single_output: bool = False
     ) -> Path:
-        """Write the deployed form as a standard ``.nir`` file; see :func:`zoo.export`."""
-        from zoo.api import export
+        """Write the deployed form as a standard ``.nir`` file.
 
-        return export(self, path, image_size=image_size, single_output=single_output)
+        Args:
+            path: of the file; one that is there is replaced.
+            image_size: (height, width) in pixels, or one number for both; by default the detector's own.
+            single_output: one Output node for all scales, for tools that accept one only.
+
+        Returns:
+            The path.
+
+        Raises:
+            ExportError: a module has no exact lowering; the message names it.
+            InvalidInputError: an image size that the strides do not divide.
+        """
+        from zoo.nir_graphs import io
+        from zoo.nir_graphs.normalise import normalise
+        from zoo.nir_graphs.passes.single_output import single_output as merged
+
+        graph = self.to_nir(image_size)
+        return io.write(merged(normalise(graph))[0].to_nir() if single_output else graph, path)

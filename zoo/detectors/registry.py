@@ -1,56 +1,78 @@
-"""Architectures by name."""
+"""Architectures by name. A family registers itself with one decorator on its network, in ``model.py`` of its own room."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor
 
-from zoo.config import DecodeSpec, InputSpec, ModelConfig, make_config
-from zoo.detectors.detector import Detector
-from zoo.detectors.eas_snn import model as eas_snn
-from zoo.detectors.ems_yolo import model as ems_yolo
-from zoo.detectors.spikeyolo import model as spikeyolo
-from zoo.detectors.spiking_yolo import model as spiking_yolo
-from zoo.detectors.spikingyolox import model as spikingyolox
+from zoo.cards.card import Paper
+from zoo.config import DecodeSpec, InputSpec, ModelConfig, VariantValue, make_config
+from zoo.detectors.encoder import EventEncoder
+from zoo.detectors.network import NetworkModule
 from zoo.errors import ConfigError, InvalidInputError, UnknownModelError
+from zoo.heads.table import head_of
+from zoo.support.discovery import import_all
+
+State = Mapping[str, Tensor]
+Built = TypeVar("Built", bound=type[NetworkModule])
 
 
+@dataclass(frozen=True)
+class Official:
+    """How the authors' checkpoints of a family become its official form.
+
+    Attributes:
+        sizes: of which there are checkpoints.
+        convert: (official state dict, size) -> the same weights under our names. Keys that belong to nothing keep theirs, so
+            that the caller can report them.
+        variant: arguments of the architecture that make the official form.
+        variant_of: further arguments, read from a state dict; none by default.
+        decoding_of: (official state dict, size) -> fields of :class:`DecodeSpec` that the checkpoint holds; none by default.
+        is_ann: the checkpoint is of an ANN, which has no time steps.
+        time_steps: T where the user of the command line names none; None: there is no usual one.
+    """
+
+    sizes: Sequence[str]
+    convert: Callable[[State, str], dict[str, Tensor]]
+    variant: Mapping[str, VariantValue] = field(default_factory=dict)
+    variant_of: Callable[[State], Mapping[str, VariantValue]] = lambda _state: {}
+    decoding_of: Callable[[State, str], Mapping[str, Any]] = lambda _state, _size: {}
+    is_ann: bool = False
+    time_steps: int | None = None
+
+
+@dataclass(frozen=True)
 class Family:
     """One published architecture with its sizes.
 
-    Args:
+    Attributes:
         name: prefix of the architecture names, for example ``spikeyolo``.
-        sizes: what may follow, for example ``n`` in ``spikeyolo-n``.
         network: called as ``network(size, num_classes=..., time_steps=..., levels=..., **variant)``.
+        sizes: what may follow the name, for example ``n`` in ``spikeyolo-n``.
         input_spec, decode_spec: called with the size.
         time_steps, levels: T and D where the caller gives none.
         encoder: of event detectors; called as ``encoder(size, tm=..., **variant)``.
+        paper: the publication.
+        licence: of the authors' code, and how this implementation relates to it.
+        official: how the authors' checkpoints are imported; None where that is not possible.
     """
 
-    def __init__(
-        self,
-        name: str,
-        sizes: Sequence[str],
-        network: Callable[..., nn.Module],
-        input_spec: Callable[[str], InputSpec],
-        decode_spec: Callable[[str], DecodeSpec],
-        *,
-        time_steps: int = 1,
-        levels: int = 1,
-        encoder: Callable[..., nn.Module] | None = None,
-    ) -> None:
-        self.name = name
-        self.sizes = tuple(sizes)
-        self.network = network
-        self.input_spec = input_spec
-        self.decode_spec = decode_spec
-        self.time_steps = time_steps
-        self.levels = levels
-        self.encoder = encoder
+    name: str
+    network: type[NetworkModule]
+    sizes: Sequence[str]
+    input_spec: Callable[[str], InputSpec]
+    decode_spec: Callable[[str], DecodeSpec]
+    time_steps: int = 1
+    levels: int = 1
+    encoder: Callable[..., EventEncoder] | None = None
+    paper: Paper | None = None
+    licence: str = ""
+    official: Official | None = None
 
     def variants(self) -> set[str]:
         """Keyword arguments that a caller may set besides the common ones."""
@@ -62,87 +84,103 @@ class Family:
     def _encoder_variants(self) -> set[str]:
         return set() if self.encoder is None else set(inspect.signature(self.encoder).parameters) - {"size", "tm"}
 
-    def build(self, size: str, config: ModelConfig) -> tuple[nn.Module, nn.Module | None]:
-        """Network and encoder of a configuration.
+    def build_encoder(self, size: str, config: ModelConfig) -> EventEncoder | None:
+        """The encoder of a configuration; None for images.
 
         Raises:
             TypeError, ValueError, InvalidInputError: arguments that do not fit.
         """
-        mine = self._network_variants()
-        encoder = None
-        if self.encoder is not None and config.input.events is not None:
-            theirs = {key: value for key, value in config.variant.items() if key in self._encoder_variants()}
-            encoder = self.encoder(size, tm=config.input.events.micro_slices, **theirs)
-            if encoder.ts not in (1, config.time_steps):
-                raise InvalidInputError(
-                    f"the encoder makes 1 frame, which is repeated, or one for each of the T = {config.time_steps} steps, "
-                    f"not ts = {encoder.ts}"
-                )
-        network = self.network(
-            size,
-            num_classes=config.num_classes,
-            time_steps=config.time_steps,
-            levels=config.levels,
-            **{key: value for key, value in config.variant.items() if key in mine},
+        if self.encoder is None or config.input.events is None:
+            return None
+        mine = {key: value for key, value in config.variant.items() if key in self._encoder_variants()}
+        encoder = self.encoder(size, tm=config.input.events.micro_slices, **mine)
+        if encoder.ts not in (1, config.time_steps):
+            raise InvalidInputError(
+                f"the encoder makes 1 frame, which is repeated, or one for each of the T = {config.time_steps} steps, "
+                f"not ts = {encoder.ts}"
+            )
+        return encoder
+
+    def build_network(self, size: str, config: ModelConfig) -> NetworkModule:
+        """The network of a configuration, unfused.
+
+        Raises:
+            TypeError, ValueError, InvalidInputError: arguments that do not fit.
+        """
+        mine = {key: value for key, value in config.variant.items() if key in self._network_variants()}
+        return self.network(
+            size, num_classes=config.num_classes, time_steps=config.time_steps, levels=config.levels, **mine
         )
-        return network, encoder
 
 
-FAMILIES = {
-    "spikeyolo": Family(
-        "spikeyolo",
-        tuple(spikeyolo.SIZES),
-        spikeyolo.SpikeYOLO,
-        spikeyolo.input_spec,
-        spikeyolo.decode_spec,
-        levels=4,
-    ),
-    "ems-yolo": Family(
-        "ems-yolo",
-        tuple(ems_yolo.SIZES),
-        ems_yolo.EMSYOLO,
-        ems_yolo.input_spec,
-        ems_yolo.decode_spec,
-        time_steps=4,
-    ),
-    "spiking-yolo": Family(
-        "spiking-yolo",
-        tuple(spiking_yolo.SIZES),
-        spiking_yolo.SpikingYOLO,
-        spiking_yolo.input_spec,
-        spiking_yolo.decode_spec,
-    ),
-    "spikingyolox": Family(
-        "spikingyolox",
-        tuple(spikingyolox.SIZES),
-        spikingyolox.SpikingYOLOX,
-        spikingyolox.input_spec,
-        spikingyolox.decode_spec,
-    ),
-    "eas-snn": Family(
-        "eas-snn",
-        tuple(eas_snn.SIZES),
-        eas_snn.EASSNN,
-        eas_snn.input_spec,
-        eas_snn.decode_spec,
-        time_steps=3,
-        encoder=eas_snn.encoder,
-    ),
-}
+_FAMILIES: dict[str, Family] = {}
 _EVENTS = {"tm": "micro_slices", "window_us": "window_us", "sensor_size": "sensor_size"}
 """Arguments of event detectors that are part of their input."""
 
 
+def family(
+    name: str,
+    *,
+    sizes: Sequence[str] | Mapping[str, object],
+    input_spec: Callable[[str], InputSpec],
+    decode_spec: Callable[[str], DecodeSpec],
+    time_steps: int = 1,
+    levels: int = 1,
+    encoder: Callable[..., EventEncoder] | None = None,
+    paper: Paper | None = None,
+    licence: str = "",
+    official: Official | None = None,
+) -> Callable[[Built], Built]:
+    """Register the decorated network as a family of architectures; see :class:`Family` for the arguments."""
+
+    def register(network: Built) -> Built:
+        if name in _FAMILIES:
+            raise ValueError(f"two families have the name {name!r}")
+        _FAMILIES[name] = Family(
+            name,
+            network,
+            tuple(sizes),
+            input_spec,
+            decode_spec,
+            time_steps=time_steps,
+            levels=levels,
+            encoder=encoder,
+            paper=paper,
+            licence=licence,
+            official=official,
+        )
+        return network
+
+    return register
+
+
+def families() -> dict[str, Family]:
+    """Every family by name: all rooms of this package that have a ``model.py``, and what else was registered."""
+    import_all("zoo.detectors", "model")
+    return dict(_FAMILIES)
+
+
 def architectures() -> list[str]:
-    """Every name that :func:`create` takes."""
-    return [f"{family.name}-{size}" for family in FAMILIES.values() for size in family.sizes]
+    """Every name that :func:`zoo.create` takes."""
+    return [f"{one.name}-{size}" for one in families().values() for size in one.sizes]
 
 
-def _resolve(arch: str) -> tuple[Family, str]:
-    for family in FAMILIES.values():
-        for size in family.sizes:
-            if arch == f"{family.name}-{size}":
-                return family, size
+def importable() -> list[str]:
+    """Every architecture whose authors' checkpoints can be imported."""
+    found = [(one.name, one.official) for one in families().values() if one.official is not None]
+    return [f"{name}-{size}" for name, official in found for size in official.sizes]
+
+
+def find(arch: str) -> tuple[Family, str]:
+    """The family and the size of an architecture such as ``spikeyolo-n``.
+
+    Raises:
+        UnknownModelError: no such architecture; the message lists close ones.
+    """
+    for one in families().values():
+        for size in one.sizes:
+            if arch == f"{one.name}-{size}":
+                return one, size
     close = difflib.get_close_matches(arch, architectures(), n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(architectures())}"
     raise UnknownModelError(f"there is no architecture {arch!r}; {hint}")
@@ -167,7 +205,7 @@ def describe(
         time_steps: T; by default the architecture's own.
         levels: D of integer neurons; by default the architecture's own.
         class_names: by default ``class 0``, ``class 1``, ...
-        image_size: (height, width) in pixels to which pictures are resized; by default the architecture's own.
+        image_size: (height, width) in pixels to which images are resized; by default the architecture's own.
         class_agnostic: suppress overlapping boxes across classes in ``predict``.
         **variant: further arguments of the architecture, such as ``decay`` or ``form``; for event cameras also ``tm``
             (micro-slices), ``window_us`` and ``sensor_size`` (height, width).
@@ -176,8 +214,8 @@ def describe(
         UnknownModelError: no such architecture.
         ConfigError: a number out of bounds, an unknown variant argument, or class names that do not fit.
     """
-    family, size = _resolve(arch)
-    known = family.variants() | (set() if family.encoder is None else set(_EVENTS))
+    found, size = find(arch)
+    known = found.variants() | (set() if found.encoder is None else set(_EVENTS))
     unknown = set(variant) - known
     if unknown:
         raise ConfigError(f"{arch} takes no argument {', '.join(sorted(unknown))}; it takes {', '.join(sorted(known))}")
@@ -185,7 +223,7 @@ def describe(
         class_names = [f"class {index}" for index in range(num_classes)]
     if len(class_names) != num_classes:
         raise ConfigError(f"{len(class_names)} class names were given for {num_classes} classes")
-    spec = family.input_spec(size).model_dump()
+    spec = found.input_spec(size).model_dump()
     if image_size is not None:
         spec["image_size"] = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if spec["events"] is not None:
@@ -193,74 +231,36 @@ def describe(
     return make_config(
         arch=arch,
         class_names=tuple(class_names),
-        time_steps=family.time_steps if time_steps is None else time_steps,
-        levels=family.levels if levels is None else levels,
+        time_steps=found.time_steps if time_steps is None else time_steps,
+        levels=found.levels if levels is None else levels,
         variant=variant,
         input=spec,
-        decode=family.decode_spec(size).model_dump() | {"class_agnostic": class_agnostic},
+        decode=found.decode_spec(size).model_dump() | {"class_agnostic": class_agnostic},
     )
 
 
-def create(arch: str, **settings: Any) -> Detector:
-    """A detector with random weights, in training form.
-
-    Args:
-        arch: for example ``spikeyolo-n``; see :func:`architectures`.
-        **settings: see :func:`describe`.
+def check(config: ModelConfig) -> tuple[Family, str]:
+    """The family and size of a configuration, whose input, head and arguments must be theirs.
 
     Raises:
         UnknownModelError: no such architecture.
-        ConfigError: a number out of bounds, an unknown variant argument, or class names that do not fit.
+        ConfigError: the configuration says otherwise.
     """
-    return from_config(describe(arch, **settings))
-
-
-def encoder_of(config: ModelConfig) -> nn.Module | None:
-    """The encoder that a configuration describes, with random weights; None for pictures.
-
-    Raises:
-        UnknownModelError, ConfigError: as :func:`create`.
-    """
-    if config.input.events is None:
-        return None
-    return from_config(config).encoder
-
-
-def from_config(config: ModelConfig) -> Detector:
-    """The detector that a configuration describes, with random weights; fused when the configuration says so.
-
-    Raises:
-        UnknownModelError, ConfigError: as :func:`create`.
-    """
-    family, size = _resolve(config.arch)
+    found, size = find(config.arch)
     multiple = max(config.decode.strides)
     if any(side % multiple for side in config.input.image_size):
         raise ConfigError(f"image_size must consist of multiples of {multiple}, got {config.input.image_size}")
-    made = family.decode_spec(size)
+    made = found.decode_spec(size)
+    head_of(config.decode)
     shapes = [
         (spec.kind, spec.strides, spec.reg_max, spec.anchors and len(spec.anchors[0])) for spec in (config.decode, made)
     ]
-    fits = shapes[0] == shapes[1]
-    takes = family.input_spec(size)
+    takes = found.input_spec(size)
     same_input = config.input.channels == takes.channels and (config.input.events is None) == (takes.events is None)
-    if not fits or not same_input or not config.variant.keys() <= family.variants():
+    if shapes[0] != shapes[1] or not same_input or not config.variant.keys() <= found.variants():
         raise ConfigError(
             f"{config.arch} has {made.kind} heads of strides {made.strides} and {made.reg_max} bins, and takes "
-            f"{takes.channels} channels of {'events' if takes.events else 'pictures'} and the arguments "
-            f"{', '.join(sorted(family.variants()))}; the configuration says otherwise"
+            f"{takes.channels} channels of {'events' if takes.events else 'images'} and the arguments "
+            f"{', '.join(sorted(found.variants()))}; the configuration says otherwise"
         )
-    try:
-        network, encoder = family.build(size, config)
-    except (TypeError, ValueError, InvalidInputError) as error:
-        raise ConfigError(f"{config.arch} cannot be built from this configuration: {error}") from error
-    plain = config.model_copy(update={"fused": False, "merged": False, "quantization": None})
-    detector = Detector(network, plain, encoder)
-    if not config.fused:
-        return detector
-    detector = detector.fuse(merge=config.merged)
-    if config.quantization is not None:
-        from zoo.compression.quantization import allow_thresholds_per_channel
-
-        allow_thresholds_per_channel(detector)
-        detector.config = config
-    return detector
+    return found, size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.evaluation.coco_metrics import Metrics, evaluate
+from zoo.evaluation.coco_metrics import evaluate
+from zoo.evaluation.metrics import ClassMetrics, Metrics
 
-__all__ = ["Metrics", "evaluate"]
+__all__ = ["ClassMetrics", "Metrics", "evaluate"]

@@ -1,47 +1,32 @@
-"""mAP on any data set and any backend, computed by faster-coco-eval (which equals pycocotools)."""
+"""Measuring detectors: mAP on any data set and any backend. The numbers are COCO's: see :mod:`zoo.evaluation.metrics`."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo.data.coco import coco_annotations
+from zoo.data.coco import truth_of
 from zoo.data.events import EventSample
+from zoo.data.faults import Skipped
 from zoo.data.images import Placement
 from zoo.data.sample import AnySample, DetectionDataset, Sample, prepare_sample, stack_inputs
+from zoo.data.truth import Truth
 from zoo.detectors.base import DetectorBase
 from zoo.detectors.detector import Detector
-from zoo.errors import DataError, InvalidInputError, MissingFrameworkError
+from zoo.errors import CorruptFileError, DataError, DataWarning, FileMissingError, InvalidInputError
+from zoo.evaluation.metrics import ClassMetrics, Detections, Metrics, score
+from zoo.evaluation.predictions import FoundObjects, PredictionWriter
 from zoo.heads.nms import non_max_suppression
 from zoo.support.progress import Progress
 
-
-@dataclass(frozen=True)
-class Metrics:
-    """Average precision, 0..1.
-
-    Attributes:
-        map50_95: mean over the overlaps 0.50, 0.55, ..., 0.95 and over classes.
-        map50: mean over classes at overlap 0.50.
-        per_class: mean over the overlaps for each class name.
-        images: pictures measured.
-    """
-
-    map50_95: float
-    map50: float
-    per_class: dict[str, float]
-    images: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data, for JSON."""
-        return {"mAP50": self.map50, "mAP50-95": self.map50_95, "images": self.images, "per_class": self.per_class}
+Rows = npt.NDArray[np.float64]
 
 
 def evaluate(
@@ -53,38 +38,43 @@ def evaluate(
     iou: float = 0.7,
     max_det: int = 300,
     progress: Progress | None = None,
+    match_classes: Literal["name", "index"] = "name",
+    writers: Sequence[PredictionWriter] = (),
 ) -> Metrics:
     """Measure a detector, whichever backend runs it.
 
-    Conventions: each cell may give one box per class with a score of at least ``conf``; suppression within each class.
+    Conventions: each cell may give one box per class with a score of at least ``conf``; suppression within each class. Sets
+    with annotation files are measured against all that these say: crowds, areas and ids count as they do for COCO.
 
     Args:
-        detector: an snnTorch or graph detector.
-        dataset: pictures with objects.
-        batch_size: pictures at a time.
+        detector: an snnTorch or graph detector. It is in eval mode meanwhile.
+        dataset: images with objects; read one batch at a time.
+        batch_size: images at a time.
         conf, iou, max_det: limits of non-maximum suppression.
-        progress: advanced by each picture.
+        progress: advanced by each image.
+        match_classes: ``name``: the detector and the data set have the same class names, in any order. ``index``: they have as
+            many classes, which are taken to be the same in the same order.
+        writers: also receive the detections of each image, as they come.
 
     Raises:
-        DataError: a data set without pictures or without objects.
-        InvalidInputError: class counts that differ.
+        DataError: a data set without images or without objects.
+        InvalidInputError: other classes.
         MissingFrameworkError: faster-coco-eval is not installed.
+
+    Warns:
+        DataWarning: images that cannot be read; they are left out of the numbers.
     """
-    if len(dataset.class_names) != len(detector.class_names):
-        raise InvalidInputError(
-            f"the data set has {len(dataset.class_names)} classes, the detector {len(detector.class_names)}"
-        )
-    samples: list[AnySample] = []
-    rows: list[dict[str, Any]] = []
-    for start in range(0, len(dataset), batch_size):
-        batch = [dataset[index] for index in range(start, min(start + batch_size, len(dataset)))]
-        rows += _detections(detector, batch, conf=conf, iou=iou, max_det=max_det)
-        samples += [_without_pixels(sample) for sample in batch]
-        if progress is not None:
-            progress.advance(by=len(batch))
-    if not any(len(sample.labels) for sample in samples):
-        raise DataError("mAP cannot be measured: the data set holds no objects")
-    return _score(coco_annotations(samples, dataset.class_names), rows, list(dataset.class_names))
+    order = class_order(detector.class_names, dataset.class_names, match_classes)
+    measured = _Measured(dataset, order)
+    limits = {"conf": conf, "iou": iou, "max_det": max_det}
+    with _eval_mode(detector):
+        for batch in measured.batches(batch_size, progress):
+            images, placements = _prepared(detector, batch)
+            with torch.inference_mode():
+                raw = detector(images)
+            for sample, rows in zip(batch, _rows(detector, placements, raw, **limits), strict=True):
+                measured.add(sample, rows, writers)
+    return measured.score()
 
 
 def evaluate_over_time(
@@ -102,24 +92,130 @@ def evaluate_over_time(
 
     Args:
         detector: converted by :mod:`zoo.compression.conversion`.
-        dataset: pictures with objects.
+        dataset: images with objects.
         readouts: after how many steps.
         batch_size, conf, iou, max_det, progress: as in :func:`evaluate`.
     """
-    from zoo.compression.conversion import stream
+    from zoo.detectors.stepwise import stream
 
-    samples: list[AnySample] = []
-    rows: dict[int, list[dict[str, Any]]] = {steps: [] for steps in readouts}
-    for start in range(0, len(dataset), batch_size):
-        batch = [dataset[index] for index in range(start, min(start + batch_size, len(dataset)))]
+    order = class_order(detector.class_names, dataset.class_names, "name")
+    measured = {steps: _Measured(dataset, order) for steps in readouts}
+    first = measured[readouts[0]]
+    for batch in first.batches(batch_size, progress):
         images, placements = _prepared(detector, batch)
         for steps, raw in stream(detector, images, time_steps=max(readouts), readouts=readouts, quiet=True):
-            rows[steps] += _rows(detector, batch, placements, raw, conf=conf, iou=iou, max_det=max_det)
-        samples += [_without_pixels(sample) for sample in batch]
-        if progress is not None:
-            progress.advance(by=len(batch))
-    annotations = coco_annotations(samples, dataset.class_names)
-    return {steps: _score(annotations, found, list(dataset.class_names)) for steps, found in rows.items()}
+            if steps in measured:
+                found = _rows(detector, placements, raw, conf=conf, iou=iou, max_det=max_det)
+                for sample, rows in zip(batch, found, strict=True):
+                    measured[steps].add(sample, rows, ())
+    for other in measured.values():
+        other.share(first)
+    return {steps: one.score() for steps, one in measured.items()}
+
+
+def class_order(
+    ours: Sequence[str], theirs: Sequence[str], match: Literal["name", "index"]
+) -> npt.NDArray[np.int64] | None:
+    """For each class of a detector its index in the data set; None where both have the same order.
+
+    Raises:
+        InvalidInputError: the classes are not the same.
+    """
+    if len(ours) != len(theirs):
+        raise InvalidInputError(f"the data set has {len(theirs)} classes, the detector {len(ours)}")
+    if match == "index" or tuple(ours) == tuple(theirs):
+        return None
+    strange = [name for name in ours if name not in theirs]
+    if strange or len(set(theirs)) != len(theirs):
+        missing = [name for name in theirs if name not in ours]
+        raise InvalidInputError(
+            f"the detector and the data set do not have the same classes: only the detector has {', '.join(strange[:5])}; only "
+            f"the data set has {', '.join(missing[:5])}"
+        )
+    return np.array([list(theirs).index(name) for name in ours], np.int64)
+
+
+class _Measured:
+    """The images of a data set that were measured, and what was found in them."""
+
+    def __init__(self, dataset: DetectionDataset, order: npt.NDArray[np.int64] | None) -> None:
+        self.dataset = dataset
+        self.order = order
+        self.found = Detections()
+        self.places: list[int] = []
+        self.bare: list[AnySample] = []
+        self.skipped: list[Skipped] = []
+        self.truth: Truth | None = getattr(dataset, "truth", None)
+
+    def batches(self, size: int, progress: Progress | None) -> Iterator[list[AnySample]]:
+        """Samples, ``size`` at a time. Those that cannot be read are left out, with a warning."""
+        batch: list[AnySample] = []
+        for index in range(len(self.dataset)):
+            if progress is not None:
+                progress.advance()
+            try:
+                sample = self.dataset[index]
+            except (CorruptFileError, FileMissingError) as error:
+                self.skipped.append(Skipped(f"image {index}", str(error)))
+                continue
+            self.places.append(index)
+            if self.truth is None:
+                self.bare.append(_without_pixels(sample))
+            batch.append(sample)
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def add(self, sample: AnySample, rows: Rows, writers: Sequence[PredictionWriter]) -> None:
+        """Take the detections (N, 6) in an image: corners in pixels, score, class of the detector."""
+        if self.order is not None:
+            rows = np.concatenate([rows[:, :5], self.order[rows[:, 5].astype(np.int64)][:, None]], 1)
+        for writer in writers:
+            path = getattr(self.dataset, "paths", [None] * len(self.dataset))[self.places[len(self.found)]]
+            writer.add(
+                FoundObjects(sample.image_id, path, sample.size, rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
+            )
+        left, right = rows[:, :2], rows[:, 2:4]
+        self.found.add(np.concatenate([left, right - left, rows[:, 4:]], 1))
+
+    def share(self, other: _Measured) -> None:
+        """Take over which images another one has read."""
+        self.places, self.bare, self.skipped = other.places, other.bare, other.skipped
+
+    def score(self) -> Metrics:
+        """COCO's numbers.
+
+        Raises:
+            DataError: no image, or no object to count.
+        """
+        if not self.places:
+            raise DataError("mAP cannot be measured: the data set holds no images that can be read")
+        if self.skipped:
+            first = "; ".join(one.reason for one in self.skipped[:3])
+            warnings.warn(
+                f"{len(self.skipped)} of {len(self.dataset)} images cannot be read and are not in the numbers: {first}",
+                DataWarning,
+                stacklevel=3,
+            )
+        names = self.dataset.class_names
+        truth = truth_of(self.bare, names) if self.truth is None else self.truth.only(self.places)
+        return score(truth, self.found, names, skipped=self.skipped)
+
+
+@contextmanager
+def _eval_mode(detector: Any) -> Iterator[None]:
+    """Eval mode inside, and the mode of every module as it was afterwards."""
+    modules = list(detector.modules()) if isinstance(detector, nn.Module) else []
+    training = [module for module in modules if module.training]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _without_pixels(sample: AnySample) -> AnySample:
@@ -131,53 +227,18 @@ def _without_pixels(sample: AnySample) -> AnySample:
     return Sample(pixels, sample.boxes, sample.labels, sample.image_id)
 
 
-def _detections(detector: DetectorBase, batch: list[AnySample], **limits: Any) -> list[dict[str, Any]]:
-    """COCO result rows of a batch."""
-    images, placements = _prepared(detector, batch)
-    with torch.inference_mode():
-        return _rows(detector, batch, placements, detector(images), **limits)
-
-
 def _prepared(detector: DetectorBase, batch: list[AnySample]) -> tuple[Tensor, list[Placement]]:
     spec = detector.config.input.model_copy(update={"image_size": detector.image_size})
     images, placements = zip(*(prepare_sample(sample, spec) for sample in batch), strict=True)
     return stack_inputs(images), list(placements)
 
 
-def _rows(
-    detector: DetectorBase, batch: list[AnySample], placements: list[Placement], raw: list[Tensor], **limits: Any
-) -> list[dict[str, Any]]:
-    """COCO result rows of raw head maps."""
+def _rows(detector: DetectorBase, placements: list[Placement], raw: list[Tensor], **limits: Any) -> Iterator[Rows]:
+    """For each image (N, 6): corners in its pixels, score, class."""
     kept = non_max_suppression(detector.decode(raw), multi_label=True, **limits)
-    rows = []
-    for sample, placement, found in zip(batch, placements, kept, strict=True):
+    for placement, found in zip(placements, kept, strict=True):
         values = found.double().cpu().numpy()
-        boxes = placement.undo(values[:, :4])
-        boxes[:, 2:] -= boxes[:, :2]
-        rows += [
-            {"image_id": sample.image_id, "category_id": int(label) + 1, "bbox": box.tolist(), "score": float(score)}
-            for box, score, label in zip(boxes, values[:, 4], values[:, 5], strict=True)
-        ]
-    return rows
+        yield np.concatenate([placement.undo(values[:, :4]), values[:, 4:]], 1)
 
 
-def _score(annotations: dict[str, Any], rows: list[dict[str, Any]], class_names: list[str]) -> Metrics:
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as error:
-        raise MissingFrameworkError("measuring mAP needs faster-coco-eval: pip install 'nir-zoo[eval]'") from error
-    images = len(annotations["images"])
-    if not rows:
-        return Metrics(0.0, 0.0, dict.fromkeys(class_names, 0.0), images)
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
-        truth = COCO(annotations)
-        run = COCOeval_faster(truth, truth.loadRes(rows), iouType="bbox", print_function=lambda *_: None)
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
-    precision = run.eval["precision"][:, :, :, 0, -1]  # overlap, recall, class; all areas; 100 detections
-    per_class = {}
-    for index, name in enumerate(class_names):
-        values = precision[:, :, index]
-        per_class[name] = float(values[values > -1].mean()) if (values > -1).any() else float("nan")
-    return Metrics(float(run.stats[0]), float(run.stats[1]), per_class, images)
+__all__ = ["ClassMetrics", "Metrics", "class_order", "evaluate", "evaluate_over_time", "score"]

@@ -10,13 +10,15 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.config import Anchors
+from zoo.config import Anchors, DecodeSpec
 from zoo.heads.boxes import Targets, cell_centres, complete_iou
+from zoo.heads.table import Head, register
 from zoo.layers.conv import NeuronFactory, SpikeConvNoBN
 
 SHAPE_RATIO = 4.0
@@ -220,3 +222,24 @@ class AnchorLoss:
 def _corners(boxes: Tensor) -> Tensor:
     """(P, 4) centre and size -> x1, y1, x2, y2."""
     return torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+
+
+def _decode(raw: Sequence[Tensor], spec: DecodeSpec, num_classes: int, *, exponential: bool) -> Tensor:
+    anchors = spec.anchors or ()
+    return decode_anchors(raw, strides=spec.strides, anchors=anchors, num_classes=num_classes, exponential=exponential)
+
+
+def _loss(spec: DecodeSpec, num_classes: int, *, exponential: bool, **gains: float) -> AnchorLoss:
+    return AnchorLoss(spec.strides, spec.anchors or (), num_classes, exponential=exponential, **gains)
+
+
+for _kind, _exponential in (("anchors", False), ("anchors_exp", True)):
+    register(
+        Head(
+            _kind,
+            partial(_decode, exponential=_exponential),
+            partial(_loss, exponential=_exponential),
+            frozenset({"box_gain", "class_gain", "objectness_gain"}),
+            has_anchors=True,
+        )
+    )

@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.config import DecodeSpec
 from zoo.heads.assigner import TaskAlignedAssigner
 from zoo.heads.boxes import Targets, cell_centres, complete_iou
+from zoo.heads.table import Head, register
 from zoo.layers.conv import NeuronFactory, SpikeConv, SpikeConvNoBN
 
 
@@ -158,3 +161,14 @@ class DetectionLoss:
             "cls": self.class_gain * classes,
             "dfl": self.dfl_gain * (dfl * weight).sum() / total,
         }
+
+
+def _decode(raw: Sequence[Tensor], spec: DecodeSpec, num_classes: int) -> Tensor:
+    return decode_dfl(raw, strides=spec.strides, reg_max=spec.reg_max, num_classes=num_classes)
+
+
+def _loss(spec: DecodeSpec, num_classes: int, **gains: Any) -> DetectionLoss:
+    return DetectionLoss(spec.strides, spec.reg_max, num_classes, **gains)
+
+
+register(Head("dfl", _decode, _loss, frozenset({"box_gain", "class_gain", "dfl_gain"})))

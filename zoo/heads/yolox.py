@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.config import DecodeSpec
 from zoo.heads.boxes import Targets, cell_centres, iou, pairwise_iou
+from zoo.heads.table import Head, register
 from zoo.layers.conv import Activation, ConvAct, ConvFactory
 
 CENTRE_RADIUS = 2.5
@@ -204,3 +206,14 @@ class YOLOXLoss:
             "cls": self.class_gain * class_loss,
             "obj": self.objectness_gain * found_loss,
         }
+
+
+def _decode(raw: Sequence[Tensor], spec: DecodeSpec, num_classes: int) -> Tensor:
+    return decode_yolox(raw, strides=spec.strides, num_classes=num_classes)
+
+
+def _loss(spec: DecodeSpec, num_classes: int, **gains: float) -> YOLOXLoss:
+    return YOLOXLoss(spec.strides, num_classes, **gains)
+
+
+register(Head("yolox", _decode, _loss, frozenset({"box_gain", "class_gain", "objectness_gain"})))

@@ -5,7 +5,7 @@ Folding is done in float64 and rounded once by the caller. ``fuse`` returns plai
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,22 +43,38 @@ def affine_of(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, bn.bias.detach().double() - bn.running_mean.double() * scale
 
 
-def plain_conv(weight: Tensor, bias: Tensor, *, stride: int = 1, padding: int = 0, groups: int = 1) -> nn.Conv2d:
-    """A ``nn.Conv2d`` with the given weight (O, I/groups, k, k) and bias (O,), keeping their dtype."""
-    out_channels, in_channels, *kernel = weight.shape
+def plain_conv(
+    old: nn.Conv2d,
+    fold: Callable[[], tuple[Tensor, Tensor]],
+    *,
+    shape: Sequence[int] | None = None,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
+) -> nn.Conv2d:
+    """The ``nn.Conv2d``, with bias, that takes the place of a convolution and what follows it.
+
+    Args:
+        old: the convolution. Where it has no numbers (its weight is on the device ``meta``), neither has the new one, and
+            nothing is computed.
+        fold: weight (O, I/groups, k, k) and bias (O,) of the new one; their type is kept.
+        shape: of the new weight; by default that of the old one.
+        stride, padding, groups: of the new one.
+    """
+    out_channels, in_channels, *kernel = old.weight.shape if shape is None else shape
     conv = nn.Conv2d(
-        in_channels * groups, out_channels, (kernel[0], kernel[1]), stride, padding, groups=groups, dtype=weight.dtype,
-        device="meta",
-    )  # fmt: skip
-    conv.weight = nn.Parameter(weight.contiguous())
-    conv.bias = nn.Parameter(bias.contiguous())
+        in_channels * groups, out_channels, (kernel[0], kernel[1]), stride, padding, groups=groups, device="meta"
+    )
+    if not old.weight.is_meta:
+        weight, bias = fold()
+        conv.weight, conv.bias = nn.Parameter(weight.contiguous()), nn.Parameter(bias.contiguous())
     return conv
 
 
 def fold(conv: nn.Conv2d, *norms: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias in float64 of a convolution followed by batch norms, first to last."""
     weight = conv.weight.detach().double()
-    bias = torch.zeros(weight.shape[0], dtype=torch.float64) if conv.bias is None else conv.bias.detach().double()
+    bias = weight.new_zeros(weight.shape[0]) if conv.bias is None else conv.bias.detach().double()
     for norm in norms:
         scale, shift = affine_of(norm)
         weight = weight * scale[:, None, None, None]
@@ -109,8 +125,8 @@ class ConvBN(nn.Module):
         """The same function as one ``nn.Conv2d`` (float64)."""
         del merge
         conv = self.conv
-        weight, bias = fold(conv, self.bn)
-        return plain_conv(weight, bias, stride=_single(conv.stride), padding=_single(conv.padding), groups=conv.groups)
+        stride, padding = _single(conv.stride), _single(conv.padding)
+        return plain_conv(conv, lambda: fold(conv, self.bn), stride=stride, padding=padding, groups=conv.groups)
 
 
 class TransposedConvBN(nn.Module):
@@ -133,14 +149,13 @@ class TransposedConvBN(nn.Module):
     def fuse(self, *, merge: bool = False) -> nn.ConvTranspose2d:
         """The same function as one ``nn.ConvTranspose2d`` (float64); its outputs are the second axis of the weight."""
         del merge
-        scale, shift = affine_of(self.bn)
         fused = nn.ConvTranspose2d(
-            self.conv.in_channels, self.conv.out_channels, 3, 2, 1, output_padding=1, dtype=torch.float64
+            self.conv.in_channels, self.conv.out_channels, 3, 2, 1, output_padding=1, device="meta"
         )
-        with torch.no_grad():
-            fused.weight.copy_(self.conv.weight.double() * scale.view(1, -1, 1, 1))
-            assert fused.bias is not None  # noqa: S101 - made with one
-            fused.bias.copy_(shift)
+        if not self.conv.weight.is_meta:
+            scale, shift = affine_of(self.bn)
+            fused.weight = nn.Parameter(self.conv.weight.detach().double() * scale.view(1, -1, 1, 1))
+            fused.bias = nn.Parameter(shift)
         return fused
 
 

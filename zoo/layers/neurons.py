@@ -10,14 +10,23 @@ import math
 from typing import Any, Literal
 
 import torch
-from snntorch import SpikingNeuron
 from torch import Tensor, nn
 
-from zoo.errors import InvalidInputError
+from zoo.errors import InvalidInputError, MissingFrameworkError
 from zoo.layers.counting import count_exceeded, evenly_spaced
 from zoo.layers.surrogates import SpikeFunction, arctan, integer_spike, rectangle
 
+try:
+    from snntorch import SpikingNeuron
+except ImportError as error:
+    raise MissingFrameworkError(
+        "the snnTorch form of a detector needs snnTorch: pip install 'nir-zoo[snntorch]'. Other backends run a model without "
+        "it: zoo.load(name, backend=...)"
+    ) from error
+
 Rounding = Literal["strict", "half_even"]
+CONSTANTS = "cpu"
+"""Device on which a neuron makes its constants, which are real also in a detector that is built on the device ``meta``."""
 
 
 class FoldedNeuron(SpikingNeuron):
@@ -39,7 +48,8 @@ class FoldedNeuron(SpikingNeuron):
     def __init__(self, *, time_steps: int, **kwargs: Any) -> None:
         if time_steps < 1:
             raise InvalidInputError(f"time_steps must be at least 1, got {time_steps}")
-        super().__init__(**kwargs)
+        with torch.device(CONSTANTS):
+            super().__init__(**kwargs)
         SpikingNeuron.instances[:] = [other for other in SpikingNeuron.instances if other is not self]
         for name, buffer in list(self.named_buffers(recurse=False)):
             self.register_buffer(name, buffer, persistent=False)
@@ -107,7 +117,8 @@ class ILIF(FoldedNeuron):
         self.register_buffer("thresholds", self._midpoints(torch.get_default_dtype()), persistent=False)
 
     def _midpoints(self, dtype: torch.dtype) -> Tensor:
-        return torch.arange(1, self.levels + 1, dtype=torch.float64).sub_(0.5).to(dtype)
+        levels = torch.arange(1, self.levels + 1, dtype=torch.float64, device=CONSTANTS)
+        return levels.sub_(0.5).to(dtype)
 
     def freeze(self, dtype: torch.dtype) -> None:
         """See :class:`FoldedNeuron`.
@@ -117,7 +128,7 @@ class ILIF(FoldedNeuron):
         thresholds = self._midpoints(dtype)
         if self.rounding == "half_even":
             below = torch.nextafter(thresholds, torch.full_like(thresholds, -torch.inf))
-            thresholds = torch.where(torch.arange(1, self.levels + 1) % 2 == 0, below, thresholds)
+            thresholds = torch.where(torch.arange(1, self.levels + 1, device=CONSTANTS) % 2 == 0, below, thresholds)
         self.register_buffer("thresholds", thresholds, persistent=True)
         self.is_frozen = True
 
@@ -174,7 +185,8 @@ class LIF(FoldedNeuron):
         super().__init__(time_steps=time_steps, threshold=threshold, spike_grad=rectangle(), reset_mechanism="zero")
         self.decay = decay
         self.scales_input = scales_input
-        self.register_buffer("thresholds", torch.tensor([threshold], dtype=torch.get_default_dtype()), persistent=False)
+        thresholds = torch.tensor([threshold], dtype=torch.get_default_dtype(), device=CONSTANTS)
+        self.register_buffer("thresholds", thresholds, persistent=False)
 
     def freeze(self, dtype: torch.dtype) -> None:
         """See :class:`FoldedNeuron`."""
@@ -225,9 +237,9 @@ class PLIF(FoldedNeuron):
         if not 0 < decay < 1:
             raise InvalidInputError(f"decay must lie between 0 and 1, got {decay}")
         super().__init__(time_steps=time_steps, threshold=1.0, spike_grad=arctan(alpha), reset_mechanism="subtract")
-        self.w = nn.Parameter(torch.tensor(math.log((1 - decay) / decay)))
+        self.w = nn.Parameter(torch.tensor(math.log((1 - decay) / decay), device=CONSTANTS))
         self.is_frozen = False
-        self.register_buffer("thresholds", torch.ones(1), persistent=False)
+        self.register_buffer("thresholds", torch.ones(1, device=CONSTANTS), persistent=False)
 
     @property
     def decay(self) -> float:
@@ -242,7 +254,7 @@ class PLIF(FoldedNeuron):
         kept = (1 - self.w.detach().double().sigmoid()).to(dtype)
         del self.w
         self.register_buffer("kept", kept)
-        one = torch.ones(1, dtype=dtype)
+        one = torch.ones(1, dtype=dtype, device=CONSTANTS)
         self.register_buffer("thresholds", torch.nextafter(one, torch.zeros_like(one)), persistent=True)
         self.is_frozen = True
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import InvalidInputError
-from zoo.layers.neurons import FoldedNeuron
+from zoo.layers.neurons import CONSTANTS, FoldedNeuron
 from zoo.layers.surrogates import arctan
 
 
@@ -48,7 +48,8 @@ class SignedIF(FoldedNeuron):
 
     def _below(self, dtype: torch.dtype) -> Tensor:
         """The numbers next below 1 and 1 / slope: (1,), or (2,) with a slope."""
-        at = torch.tensor([1.0, *([1 / self.slope] if self.slope else [])], dtype=torch.float64).to(dtype)
+        numbers = [1.0, *([1 / self.slope] if self.slope else [])]
+        at = torch.tensor(numbers, dtype=torch.float64, device=CONSTANTS).to(dtype)
         return torch.nextafter(at, torch.zeros_like(at))
 
     @property
@@ -62,7 +63,8 @@ class SignedIF(FoldedNeuron):
 
     def _exceeds(self, potential: Tensor, index: int, at: float) -> Tensor:
         """Whether potentials reach ``at``; with a surrogate gradient where one is asked for."""
-        fired = (potential > self.thresholds[index].to(potential.dtype)).to(potential.dtype)
+        thresholds, _ = self.levels_of(potential)
+        fired = (potential > thresholds[index]).to(potential.dtype)
         if not (torch.is_grad_enabled() and potential.requires_grad):
             return fired
         smooth: Tensor = self.spike_grad(potential - at)

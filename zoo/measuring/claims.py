@@ -12,9 +12,11 @@ from zoo.compression.quantized_bundle import calibration_pictures
 from zoo.data import open_dataset
 from zoo.data.sample import DetectionDataset
 from zoo.detectors.detector import Detector
+from zoo.detectors.spiking_yolo.model import SpikingYOLO
 from zoo.errors import InvalidInputError
 from zoo.evaluation import evaluate
 from zoo.evaluation.coco_metrics import evaluate_over_time
+from zoo.loading import load_trainable
 from zoo.support.progress import progress_bar
 
 KEPT = 0.98
@@ -106,17 +108,14 @@ def measure_conversion(
     Raises:
         InvalidInputError: a model that is no ANN before conversion.
     """
-    import zoo
-
     dataset = open_dataset(data, "test", length=images)
     curves = []
     for name in names:
-        ann: Any = zoo.load(name, trainable=True)
-        numbers = getattr(ann.network, "numbers", None)
-        if numbers is None:
+        ann = load_trainable(name)
+        if not isinstance(ann.network, SpikingYOLO):
             raise InvalidInputError(f"{name} is no ANN that is converted to spikes")
         ways = [("channel", True), ("layer", True)]
-        if numbers.activation == "leaky":
+        if ann.network.numbers.activation == "leaky":
             ways.append(("channel", False))
         label = ann.card.name if ann.card is not None else str(name)
         curves += [

@@ -38,12 +38,12 @@ def progress_bar(title: str, *, total: int, start: int = 0, quiet: bool = False)
         yield Progress(None, 0)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with RichProgress(*columns, console=console) as rich:
         yield Progress(rich, rich.add_task(title, total=total, completed=start, note=""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import os
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
@@ -132,8 +133,7 @@ class RunFolder:
         most = min(config.keep, config.steps // config.checkpoint_every + 2)
         there = sum(file.stat().st_size for file in self._checkpoints.glob("*.pt"))
         needed = max(0, (most + 1) * checkpoint_bytes - there) + checkpoint_bytes
-        place = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
-        free = shutil.disk_usage(place).free
+        free = shutil.disk_usage(_existing(self.path)).free
         if free < needed:
             raise TrainingError(
                 f"the disk of {self.path} has {free / 1e6:,.1f} MB free, and this run needs {needed / 1e6:,.1f} MB for "
@@ -155,6 +155,11 @@ class RunFolder:
             is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
             what = "the disk is full" if is_full else str(error.strerror)
             raise TrainingError(f"cannot write {path}: {what}. {_advice(self.path)}") from None
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the first folder above it that there is."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
 
 
 def _advice(path: Path) -> str:
@@ -179,6 +184,9 @@ def claim(path: Path, config: TrainConfig) -> Iterator[RunFolder]:
     with folder.writing(path):
         _require_ours(path, config)
         is_there = (path / SETTINGS).exists()
+        place = _existing(path)
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise TrainingError(f"cannot write {path}: {place} is not writable. {_advice(path)}")
     try:
         if is_there:
             folder.lock()

@@ -25,9 +25,7 @@ from zoo.data.augment import Augmenter
 from zoo.data.sample import DetectionDataset
 from zoo.detectors.detector import Detector
 from zoo.errors import CheckpointError, ConfigError, DataError, DataWarning, TrainingError, ZooError
-from zoo.heads.anchors import AnchorLoss
-from zoo.heads.dfl import DetectionLoss
-from zoo.heads.yolox import YOLOXLoss
+from zoo.heads.table import Loss, head_of
 from zoo.support.progress import Progress, progress_bar
 from zoo.training.batches import Batch, Batches
 from zoo.training.config import TrainConfig
@@ -231,10 +229,10 @@ class Run:
     def _require_finite(self, values: dict[str, float]) -> None:
         wrong = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
         if wrong:
-            raise TrainingError(
-                f"at step {self.step} the loss is no longer finite: {', '.join(wrong)}. The last checkpoint is intact; "
-                "start a new run with a lower lr or clip"
-            )
+            advice = "The last checkpoint is intact; start a new run with a lower lr or clip"
+            if self.step == 0:
+                advice = "Nothing was learned yet: look at the boxes of the data and the gains of the loss"
+            raise TrainingError(f"at step {self.step} the loss is not finite: {', '.join(wrong)}. {advice}")
 
     def warn_of_unreadable(self, batch: Batch) -> None:
         """Warn of each image that cannot be read once."""
@@ -282,13 +280,14 @@ class Run:
 
     def summary(self, out_dir: Path) -> str:
         """What is going to be done, in one sentence."""
-        names, images, size = self.detector.class_names, len(self.batches.dataset), self.batches.batch_size
+        names, count, size = self.detector.class_names, len(self.batches.dataset), self.batches.batch_size
+        what = "images" if self.detector.encoder is None else "clips"
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         epochs = self.config.steps / self.batches.per_epoch
         doing = "continuing at" if self.step else "training from"
         return (
-            f"{self.config.arch} on {images:,} images of {len(names)} classes ({shown}): {doing} step {self.step:,} of "
-            f"{self.config.steps:,}, {size} images each ({epochs:.1f} epochs), in {out_dir}"
+            f"{self.config.arch} on {count:,} {what} of {len(names)} classes ({shown}): {doing} step {self.step:,} of "
+            f"{self.config.steps:,}, {size} {what} each ({epochs:.1f} epochs), in {out_dir}"
         )
 
 
@@ -311,27 +310,21 @@ def _model_before(config: TrainConfig, state: dict[str, Any] | None, start: Dete
     return parse_config(state["config"], source="the checkpoint")
 
 
-def make_loss(model: ModelConfig, config: TrainConfig) -> DetectionLoss | AnchorLoss | YOLOXLoss:
+def make_loss(model: ModelConfig, config: TrainConfig) -> Loss:
     """The loss that goes with a head.
 
     Raises:
         ConfigError: a gain for a part that this head's loss does not have.
     """
-    decode = model.decode
+    head = head_of(model.decode)
     gains = {
         name: gain
         for name in ("box_gain", "class_gain", "dfl_gain", "objectness_gain")
         if (gain := getattr(config, name)) is not None
     }
-    foreign = gains.keys() & ({"objectness_gain"} if decode.kind == "dfl" else {"dfl_gain"})
-    if foreign:
+    if foreign := gains.keys() - head.gains:
         raise ConfigError(f"the loss of {config.arch} has no {', '.join(sorted(foreign))}")
-    if decode.kind == "yolox":
-        return YOLOXLoss(decode.strides, model.num_classes, **gains)
-    if decode.anchors is None:
-        return DetectionLoss(decode.strides, decode.reg_max, model.num_classes, **gains)
-    exponential = decode.kind == "anchors_exp"
-    return AnchorLoss(decode.strides, decode.anchors, model.num_classes, exponential=exponential, **gains)
+    return head.loss(model.decode, model.num_classes, **gains)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

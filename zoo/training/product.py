@@ -93,7 +93,8 @@ def recipe_command(config: TrainConfig, out_dir: str | Path) -> str:
             words.append(flag if value else flag.replace("--", "--no-", 1))
         else:
             words += [flag, str(value)]
-    return shlex.join([*words, "--out", str(out_dir)])
+    line = shlex.join([*words, "--out", str(out_dir)])
+    return line.encode("utf-8", "backslashreplace").decode()  # a card is text, and the name of a folder may be none
 
 
 def _command(config: TrainConfig, out_dir: Path, start: Detector | None) -> str:

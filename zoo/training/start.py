@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.config import ModelConfig, make_config
+from zoo.detectors.building import from_config
 from zoo.detectors.detector import Detector
-from zoo.detectors.registry import describe, from_config
+from zoo.detectors.registry import describe
 from zoo.errors import ConfigError
 from zoo.training.config import TrainConfig
 

@@ -189,9 +189,9 @@ def damaged(folder: Path, what: str) -> Path:
     [
         (["predict", "spikeyolo-s-cocoa", "PICTURE"], "did you mean spikeyolo-s-coco"),
         (["predict", "MODEL", "nothing.png"], "there is no file nothing.png"),
-        (["predict", "MODEL", "TEXT"], "not a picture"),
+        (["predict", "MODEL", "TEXT"], "not an image"),
         (["predict", "MODEL", "."], "no pictures"),
-        (["predict", "MODEL", "PICTURE", "TEXT"], "not a picture"),
+        (["predict", "MODEL", "PICTURE", "TEXT"], "not an image"),
         (["predict", "MODEL", "PICTURE", "--conf", "2"], "conf must lie in 0..1"),
         (["predict", "MODEL", "PICTURE", "--backend", "tensorflow"], "tensorflow"),
         (["predict", "MODEL", "PICTURE", "--device", "abacus"], "abacus"),

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 import zoo
 from tests.conftest import lively_detector
-from zoo.compression.conversion import convert, input_factors, layers_of, measure, percentile_of, stream
+from zoo.compression.conversion import convert, input_factors, layers_of, measure, percentile_of
 from zoo.compression.converted_bundle import convert_model
 from zoo.detectors.detector import Detector
+from zoo.detectors.stepwise import stream
 from zoo.equivalence.verification import verify_in_each
 from zoo.errors import ConfigError, ExportError, InvalidInputError
 from zoo.layers.rate_neurons import SignedIF
@@ -264,7 +265,7 @@ def test_what_cannot_be_converted_is_refused() -> None:
             convert(pico, IMAGES, **arguments)
     with pytest.raises(InvalidInputError, match="calibration data"):
         convert(pico, IMAGES[:0])
-    with pytest.raises(InvalidInputError, match="only converted detectors"):
+    with pytest.raises(InvalidInputError, match="only a detector that was converted"):
         next(stream(pico, IMAGES))
     with pytest.raises(InvalidInputError, match="steps must lie in"):
         next(stream(convert(pico, IMAGES), IMAGES, time_steps=0))
@@ -301,3 +302,20 @@ def test_a_folder_is_converted_and_keeps_the_ann(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="calibration data"):
         convert_model(folder, tmp_path / "none", calibration=0)
     assert not (tmp_path / "none").exists()
+
+
+def test_several_streams_run_in_turns_on_one_detector() -> None:
+    """Potentials belong to a call, not to the detector."""
+    snn = convert(lively_detector("spiking-yolo-pico"), IMAGES, time_steps=8)
+    other = IMAGES.flip(0).contiguous()
+    alone = [[maps for _, maps in stream(snn, x, readouts=[2, 4, 6], chunk=1)] for x in (IMAGES, other)]
+    streams = [stream(snn, x, readouts=[2, 4, 6], chunk=1) for x in (IMAGES, other)]
+    for step in range(4):
+        for index, one in enumerate(streams):
+            _, maps = next(one)
+            whole = snn(other)  # a whole forward pass in between
+            assert all(torch.equal(a, b) for a, b in zip(maps, alone[index][step], strict=True))
+            assert all(torch.equal(a, b) for a, b in zip(whole, snn(other), strict=True))
+    left = next(stream(snn, IMAGES, readouts=[1]))  # left before its end
+    assert left[0] == 1
+    assert all(torch.equal(a, b) for a, b in zip(snn(other), snn(other), strict=True))

@@ -24,8 +24,8 @@ from zoo.compression.quantization import (
 )
 from zoo.compression.quantized_bundle import quantize_model
 from zoo.config import parse_config
+from zoo.detectors.building import from_config
 from zoo.detectors.detector import Detector
-from zoo.detectors.registry import from_config
 from zoo.errors import InvalidInputError
 from zoo.layers.neurons import ILIF, LIF
 

@@ -119,7 +119,7 @@ def test_what_cannot_be_is_refused() -> None:
         DigitEvents("val", length=1)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="at least 48 pixels"):
         DigitEvents("test", length=1, events=EventSpec(sensor_size=(32, 32)))
-    with pytest.raises(DataError, match="this detector takes pictures"):
+    with pytest.raises(DataError, match="this detector takes images"):
         open_dataset("digits-events", "test")
     with pytest.raises(DataError, match="this detector takes events"):
         open_dataset("digits", "test", spec=INPUT)

@@ -53,7 +53,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("hello")
     Image.fromarray(picture(200, 300)).save(tmp_path / "whole.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:5000])
-    with pytest.raises(CorruptFileError, match="not a picture"):
+    with pytest.raises(CorruptFileError, match="not an image"):
         load_image(tmp_path / "text.png")
     with pytest.raises(CorruptFileError):
         load_image(tmp_path / "half.png")

@@ -203,7 +203,7 @@ def test_streams_that_cannot_be_are_refused(lively: Detector, tmp_path: Path) ->
     with pytest.raises(CorruptFileError, match="cut inside an event"):
         lively.predict(cut)
     pictures = lively_detector()
-    with pytest.raises(InvalidInputError, match="takes pictures, and got events with the fields x, y, t, p"):
+    with pytest.raises(InvalidInputError, match="takes images, and got events with the fields x, y, t, p"):
         pictures.predict(events)
     with pytest.raises(InvalidInputError, match="takes pictures, not events"):
         list(pictures.predict_recording(cut))

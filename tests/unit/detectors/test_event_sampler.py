@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 import zoo
-from zoo.detectors.eas_snn.sampler import AdaptiveSampler, FixedWindows
+from zoo.detectors.eas_snn.sampler import AdaptiveSampler
+from zoo.detectors.encoder import FixedWindows
 from zoo.errors import ConfigError, InvalidInputError
 
 

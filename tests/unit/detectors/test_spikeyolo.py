@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from zoo.config import parse_config
+from zoo.detectors.building import create, from_config
 from zoo.detectors.detector import Detector
-from zoo.detectors.registry import architectures, create, from_config
+from zoo.detectors.registry import architectures
 from zoo.errors import ConfigError, InvalidInputError, UnknownModelError
 from zoo.layers.neurons import ILIF
 from zoo.layers.pooling import SpikeMaxPool2d

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from zoo.detectors.building import create
 from zoo.detectors.detector import Detector
-from zoo.detectors.registry import create
 from zoo.layers.neurons import ILIF
 from zoo.nir_graphs import metadata, reference
 from zoo.nir_graphs.export import export_module

@@ -122,7 +122,7 @@ def test_image_sizes_are_checked(lively: Lively, size: Any) -> None:
 MEASURE = """
 import json, os, sys, time
 from pathlib import Path
-from zoo.detectors.registry import create
+from zoo.detectors.building import create
 from zoo.nir_graphs import export, io
 detector = create(f"spikeyolo-{sys.argv[1]}", num_classes=80).fuse()
 start = time.perf_counter()

@@ -59,13 +59,10 @@ def test_reparameterised_convolutions_fold_exactly(
 def test_zero_padding_under_batch_norm_is_wrong_at_the_border_only() -> None:
     layer = RepConv(4, 6)
     randomise(layer)
-    first, first_bias = fold(layer.expand, layer.pad.bn)
-    last, last_bias = fold(layer.project, layer.bn)
-    depthwise = layer.depthwise.weight.detach()
     naive = nn.Sequential(
-        plain_conv(first, first_bias),
-        plain_conv(depthwise, torch.zeros(4, dtype=torch.float64), padding=1, groups=4),
-        plain_conv(last, last_bias),
+        plain_conv(layer.expand, lambda: fold(layer.expand, layer.pad.bn)),
+        plain_conv(layer.depthwise, lambda: fold(layer.depthwise), padding=1, groups=4),
+        plain_conv(layer.project, lambda: fold(layer.project, layer.bn)),
     )
     x = torch.randn(2, 4, 7, 6, dtype=torch.float64)
     expected, actual = layer(x), naive(x)

@@ -269,6 +269,6 @@ def test_event_detectors_learn_from_clips_and_from_recordings_alike(tmp_path: Pa
 def test_arguments_of_the_architecture_are_checked_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="takes no argument tss"):
         train(settings(arch="eas-snn-pico", data="digits-events", variant={"tss": 3}), tmp_path / "run")
-    with pytest.raises(DataError, match="this detector takes pictures"):
+    with pytest.raises(DataError, match="this detector takes images"):
         train(settings(data="digits-events"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zoo.detectors.eas_snn.model import SIZES
+from zoo.detectors.eas_snn.sizes import SIZES
 from zoo.detectors.yolox.names import HEAD, NECK, STAGES, Rule, renamed, translate
 
 OFFICIAL_SIZES = tuple(size for size in SIZES if size != "pico")

@@ -13,19 +13,21 @@ the same pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
 
-from zoo.config import DecodeSpec, EventSpec, InputSpec
-from zoo.detectors.eas_snn.sampler import AdaptiveSampler, EventEncoder, FixedWindows
+from zoo.cards.card import Paper
+from zoo.detectors.eas_snn.importer import OFFICIAL_SIZES, convert, variant_of
+from zoo.detectors.eas_snn.sampler import AdaptiveSampler
+from zoo.detectors.eas_snn.sizes import SIZES, decode_spec, input_spec
+from zoo.detectors.encoder import EventEncoder, FixedWindows
+from zoo.detectors.network import NetworkModule
+from zoo.detectors.registry import Official, family
 from zoo.detectors.yolox.blocks import PAFPN, CSPDarknet, analog_modules, stem
 from zoo.heads.yolox import YOLOXHead
-from zoo.layers.neurons import PLIF
 
-STRIDES = (8, 16, 32)
 Form = Literal["native", "official"]
 Spiking = Literal["backbone", "backbone+neck", "all"]
 SPIKING: dict[str, tuple[bool, bool, bool]] = {
@@ -36,33 +38,59 @@ SPIKING: dict[str, tuple[bool, bool, bool]] = {
 """Which of backbone, neck and head are made of neurons."""
 
 
-@dataclass(frozen=True)
-class Size:
-    """What tells the sizes apart.
+def encoder(
+    size: str,
+    *,
+    tm: int = 4,
+    ts: int = 1,
+    sampler: Literal["adaptive", "fixed"] = "adaptive",
+    rpd: bool = True,
+    sat: bool = True,
+    kernel: int = 5,
+    depth: int = 2,
+) -> EventEncoder:
+    """What makes frames of micro-slices; see :mod:`zoo.detectors.eas_snn.sampler`.
 
-    Attributes:
-        width: channels of the stem; the stages have 2, 4, 8 and 16 times as many.
-        depth: blocks of the CSP layers, three times as many at strides 8 and 16.
-        image_size: side in pixels of the input.
-        sensor_size: (height, width) of the event camera in pixels.
+    Args:
+        size: a key of ``SIZES``; all have the same encoder.
+        tm, ts: micro-slices that come in, frames that come out.
+        sampler: ``adaptive``, or ``fixed`` windows.
+        rpd, sat, kernel, depth: of the adaptive sampler.
+
+    Raises:
+        InvalidInputError: numbers that do not fit.
     """
-
-    width: int
-    depth: int
-    image_size: int = 640
-    sensor_size: tuple[int, int] = (240, 304)
-
-
-SIZES = {
-    # For the small sensor of the digits as events.
-    "pico": Size(16, 1, image_size=96, sensor_size=(96, 96)),
-    "s": Size(32, 1),
-    "m": Size(48, 2),
-    "l": Size(64, 3),
-}
+    del size
+    if sampler not in {"adaptive", "fixed"}:
+        raise ValueError(f"sampler must be 'adaptive' or 'fixed', not {sampler!r}")
+    if sampler == "fixed":
+        return FixedWindows(tm=tm, ts=ts)
+    return AdaptiveSampler(tm=tm, ts=ts, rpd=rpd, sat=sat, kernel=kernel, depth=depth)
 
 
-class EASSNN(nn.Module):
+PAPER = Paper(
+    title=(
+        "EAS-SNN: End-to-End Adaptive Sampling and Representation for Event-based Detection with Recurrent Spiking Neural "
+        "Networks"
+    ),
+    authors="Ziming Wang, Ziling Wang, Huaning Li, Lang Qin, Runhao Jiang, De Ma, Huajin Tang",
+    venue="ECCV 2024",
+    url="https://arxiv.org/abs/2403.12574",
+)
+
+
+@family(
+    "eas-snn",
+    sizes=SIZES,
+    input_spec=input_spec,
+    decode_spec=decode_spec,
+    time_steps=3,
+    encoder=encoder,
+    official=Official(OFFICIAL_SIZES, convert, variant={"form": "official"}, variant_of=variant_of),
+    paper=PAPER,
+    licence="The authors' code is Apache-2.0; this implementation is written from the paper and from measurements.",
+)
+class EASSNN(NetworkModule):
     """The network: (T*B, 2, H, W) -> three raw head maps (T*B, 5 + num_classes, H/s, W/s), finest first.
 
     Where the neck or the head is analog, features are averaged over T in front of it, and the maps are (B, ...).
@@ -95,6 +123,8 @@ class EASSNN(nn.Module):
             )
         if levels != 1:
             raise ValueError(f"EAS-SNN's neurons are binary: levels must be 1, not {levels}")
+        from zoo.layers.neurons import PLIF  # snnTorch is needed to build the network, not to know of it
+
         super().__init__()
         numbers = SIZES[size]
         self.time_steps = time_steps
@@ -128,49 +158,3 @@ class EASSNN(nn.Module):
     def without_nir_form(self) -> dict[str, str]:
         """Modules that have no exact NIR form, and why."""
         return analog_modules(self)
-
-
-def encoder(
-    size: str,
-    *,
-    tm: int = 4,
-    ts: int = 1,
-    sampler: Literal["adaptive", "fixed"] = "adaptive",
-    rpd: bool = True,
-    sat: bool = True,
-    kernel: int = 5,
-    depth: int = 2,
-) -> EventEncoder:
-    """What makes frames of micro-slices; see :mod:`zoo.detectors.eas_snn.sampler`.
-
-    Args:
-        size: a key of ``SIZES``; all have the same encoder.
-        tm, ts: micro-slices that come in, frames that come out.
-        sampler: ``adaptive``, or ``fixed`` windows.
-        rpd, sat, kernel, depth: of the adaptive sampler.
-
-    Raises:
-        InvalidInputError: numbers that do not fit.
-    """
-    del size
-    if sampler not in {"adaptive", "fixed"}:
-        raise ValueError(f"sampler must be 'adaptive' or 'fixed', not {sampler!r}")
-    if sampler == "fixed":
-        return FixedWindows(tm=tm, ts=ts)
-    return AdaptiveSampler(tm=tm, ts=ts, rpd=rpd, sat=sat, kernel=kernel, depth=depth)
-
-
-def input_spec(size: str) -> InputSpec:
-    """The input of a size at which it was made to run: windows of 200 ms, as for GEN1."""
-    numbers = SIZES[size]
-    return InputSpec(
-        channels=2,
-        image_size=(numbers.image_size, numbers.image_size),
-        events=EventSpec(sensor_size=numbers.sensor_size),
-    )
-
-
-def decode_spec(size: str) -> DecodeSpec:
-    """How the raw head maps of a size become boxes."""
-    del size
-    return DecodeSpec(kind="yolox", strides=STRIDES)

@@ -8,17 +8,14 @@ al., "Deep Directly-Trained Spiking Neural Networks for Object Detection", ICCV 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from zoo.layers.conv import ConvBN, NormFactory, threshold_norm
-from zoo.layers.neurons import LIF
+from zoo.layers.conv import ConvBN, NeuronFactory, NormFactory, threshold_norm
 from zoo.layers.pooling import SpikeMaxPool2d
 
-NeuronFactory = Callable[[], LIF]
 LAST_GAIN = 0.2
 """Initial scale of the norm that ends a residual branch, as a share of the usual one; keeps the sums of deep nets small."""
 last_norm: NormFactory = partial(threshold_norm, gain=LAST_GAIN)

@@ -6,13 +6,13 @@ more number in their keys), then top, coarse, lateral, two layers without weight
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from zoo.config import Anchors
-from zoo.detectors.ems_yolo.model import SIZES, Kind
+from zoo.detectors.ems_yolo.sizes import SIZES, Kind
 from zoo.errors import CheckpointError
 
 OFFICIAL_SIZES = tuple(size for size in SIZES if size != "pico")
@@ -66,23 +66,24 @@ def module_names(size: str) -> Iterator[tuple[str, str]]:
         yield f"model.{head_index(size)}.m.{scale}", f"head.scales.{scale}.conv"
 
 
-def anchors_of(state: dict[str, Tensor], arch: str) -> Anchors | None:
-    """Anchors in pixels, which training may have changed; None where the checkpoint has none.
+def decoding_of(state: Mapping[str, Tensor], size: str) -> dict[str, Anchors]:
+    """Anchors in pixels, which training may have changed, as a field of ``DecodeSpec``; none where the checkpoint has none.
 
     Raises:
         CheckpointError: not two scales of three positive pairs.
     """
-    size = arch.removeprefix("ems-yolo-")
     found = state.get(f"model.{head_index(size)}.anchors")
     if found is None:
-        return None
+        return {}
     if tuple(found.shape) != (2, 3, 2) or not bool((found > 0).all()):
-        raise CheckpointError(f"the anchors of the checkpoint do not fit {arch}: expected (2, 3, 2) positive numbers")
+        raise CheckpointError(
+            f"the anchors of the checkpoint do not fit ems-yolo-{size}: expected (2, 3, 2) positive numbers"
+        )
     pixels = found.double() * torch.tensor(SIZES[size].strides, dtype=torch.float64).view(2, 1, 1)
-    return tuple(tuple((float(w), float(h)) for w, h in scale) for scale in pixels.tolist())
+    return {"anchors": tuple(tuple((float(w), float(h)) for w, h in scale) for scale in pixels.tolist())}
 
 
-def convert(state: dict[str, Tensor], size: str) -> dict[str, Tensor]:
+def convert(state: Mapping[str, Tensor], size: str) -> dict[str, Tensor]:
     """Rename the keys of an official state dict to those of :class:`~zoo.detectors.ems_yolo.model.EMSYOLO`, without anchors.
 
     Keys that belong to no module of this size keep their official names, so that the caller can report them.

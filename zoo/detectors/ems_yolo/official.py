@@ -8,13 +8,14 @@ Written from measurements of the released behaviour.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.detectors.ems_yolo.blocks import NeuronFactory, last_norm
-from zoo.layers.conv import ConvBN, threshold_norm
+from zoo.detectors.ems_yolo.blocks import last_norm
+from zoo.layers.conv import ConvBN, NeuronFactory, threshold_norm
 
 
 class LeakySiLU(nn.Module):
@@ -56,7 +57,7 @@ class OfficialConv(nn.Module):
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, neuron: NeuronFactory
     ) -> None:
         super().__init__()
-        made = neuron()
+        made: Any = neuron()
         self.conv: nn.Module = ConvBN(in_channels, out_channels, kernel_size, stride, norm=threshold_norm)
         self.act = LeakySiLU(time_steps=made.time_steps, decay=made.decay)
 

@@ -6,12 +6,12 @@ has one more number in its keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-from zoo.detectors.spikeyolo.model import SIZES
+from zoo.detectors.spikeyolo.sizes import SIZES
 from zoo.errors import CheckpointError
 
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -86,7 +86,7 @@ def module_names(size: str) -> Iterator[tuple[str, str]]:
                 yield f"{theirs}.{official}", f"{inner}.{own}"
 
 
-def convert(state: dict[str, Tensor], size: str) -> dict[str, Tensor]:
+def convert(state: Mapping[str, Tensor], size: str) -> dict[str, Tensor]:
     """Rename the keys of an official state dict to those of :class:`zoo.detectors.spikeyolo.model.SpikeYOLO`.
 
     The frozen weight 0..15 of the official DFL layer is checked and left out. Keys that belong to no module of this size

@@ -10,63 +10,20 @@ anchor-free with strides 8, 16 and 32.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from zoo.config import DecodeSpec, InputSpec
+from zoo.cards.card import Paper
+from zoo.detectors.network import NetworkModule
+from zoo.detectors.registry import Official, family
 from zoo.detectors.spikeyolo.blocks import MSAllConvBlock, MSConvBlock, SpikeSPPF
+from zoo.detectors.spikeyolo.importer import OFFICIAL_SIZES, convert
+from zoo.detectors.spikeyolo.sizes import SIZES, STRIDES, Size, decode_spec, input_spec
 from zoo.heads.dfl import SpikeDetect
 from zoo.layers.conv import ConvBN, NeuronFactory, SpikeConv
-from zoo.layers.neurons import ILIF, Rounding
-
-STRIDES = (8, 16, 32)
-
-
-@dataclass(frozen=True)
-class Size:
-    """Numbers that tell the sizes of SpikeYOLO apart.
-
-    Attributes:
-        stem: (output channels, kernel, stride, padding) of the stem convolution. Where its stride is 2, a spiking 3x3
-            convolution of stride 2 follows.
-        widths: channels of the stages at strides 4, 8, 16 and 32.
-        depths: blocks per stage.
-        ratios: hidden channels per channel in each stage's blocks.
-        neck: channels of the neck at strides 8 and 16.
-        neck_ratios: the same ratio for the neck's blocks at strides 8, 16 and 32.
-        reg_max: bins per box side.
-        image_size: side in pixels of the (square) pictures it was made for.
-    """
-
-    stem: tuple[int, int, int, int]
-    widths: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
-    ratios: tuple[int, int, int, int] = (4, 4, 3, 2)
-    neck: tuple[int, int] = (64, 128)
-    neck_ratios: tuple[int, int, int] = (4, 3, 1)
-    reg_max: int = 16
-    image_size: int = 640
-
-
-def _published(width: float, depths: tuple[int, int, int, int], last_ratio: int) -> Size:
-    widths = (int(128 * width), int(256 * width), int(512 * width), int(1024 * width))
-    stem = (widths[0], 7, 4, 2)
-    return Size(stem, widths, depths, neck=(widths[1], widths[2]), neck_ratios=(4, 3, last_ratio))
-
-
-SIZES = {
-    # For small pictures (the handwritten digits): an earlier, finer first stage and narrower blocks.
-    "pico": Size(
-        (16, 7, 2, 3), (24, 48, 96, 128), (1, 1, 1, 1), (2, 2, 2, 2), (48, 64), (2, 2, 1), reg_max=8, image_size=96
-    ),
-    "n": _published(0.375, (1, 2, 3, 1), 1),
-    "s": _published(0.5, (1, 2, 3, 1), 1),
-    "m": _published(0.625, (2, 3, 4, 2), 2),
-    "l": _published(0.75, (2, 3, 4, 2), 2),
-}
 
 
 def _stage(block: type[nn.Module], channels: int, ratio: int, depth: int, neuron: NeuronFactory) -> nn.Sequential:
@@ -142,7 +99,28 @@ class Neck(nn.Module):
         return [n3, n4, n5]
 
 
-class SpikeYOLO(nn.Module):
+PAPER = Paper(
+    title=(
+        "Integer-Valued Training and Spike-Driven Inference Spiking Neural Network for High-performance and "
+        "Energy-efficient Object Detection"
+    ),
+    authors="Xinhao Luo, Man Yao, Yuhong Chou, Bo Xu, Guoqi Li",
+    venue="ECCV 2024",
+    url="https://arxiv.org/abs/2407.20708",
+)
+
+
+@family(
+    "spikeyolo",
+    sizes=SIZES,
+    input_spec=input_spec,
+    decode_spec=decode_spec,
+    levels=4,
+    official=Official(OFFICIAL_SIZES, convert, variant={"form": "official", "rounding": "half_even"}, time_steps=1),
+    paper=PAPER,
+    licence="The authors' code is AGPL-3.0; this implementation is written from the paper and from measurements.",
+)
+class SpikeYOLO(NetworkModule):
     """The network: (T*B, 3, H, W) in [0, 1] -> three raw head maps (T*B, 4 * reg_max + num_classes, H/s, W/s).
 
     H and W are multiples of 32.
@@ -166,13 +144,15 @@ class SpikeYOLO(nn.Module):
         levels: int = 4,
         decay: float = 0.25,
         form: str = "native",
-        rounding: Rounding = "strict",
+        rounding: Literal["strict", "half_even"] = "strict",
     ) -> None:
         if form not in {"native", "official"} or rounding not in {"strict", "half_even"} or not 0 <= decay <= 1:
             raise ValueError(
                 "form must be 'native' or 'official', rounding 'strict' or 'half_even', and decay in 0..1; "
                 f"got form={form!r}, rounding={rounding!r}, decay={decay!r}"
             )
+        from zoo.layers.neurons import ILIF  # snnTorch is needed to build the network, not to know of it
+
         super().__init__()
         numbers = SIZES[size]
         neuron = partial(ILIF, levels, time_steps=time_steps, decay=decay, rounding=rounding)
@@ -185,14 +165,3 @@ class SpikeYOLO(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """(T*B, 3, H, W) -> raw head maps, finest first."""
         return self.head(self.neck(self.backbone(x)))
-
-
-def input_spec(size: str) -> InputSpec:
-    """The input of a size at which it was made to run."""
-    side = SIZES[size].image_size
-    return InputSpec(channels=3, image_size=(side, side))
-
-
-def decode_spec(size: str) -> DecodeSpec:
-    """How the raw head maps of a size become boxes."""
-    return DecodeSpec(kind="dfl", strides=STRIDES, reg_max=SIZES[size].reg_max)

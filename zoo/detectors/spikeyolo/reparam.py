@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -59,19 +61,22 @@ class RepConv(nn.Module):
             trailing: further batch norms that follow this module, folded into it.
             merge: one dense 3x3 convolution instead of three sparse ones.
         """
+        if merge:
+            shape = (self.project.out_channels, self.expand.in_channels, 3, 3)
+            return plain_conv(self.project, lambda: self._merged(trailing), shape=shape, padding=1)
+        return nn.Sequential(
+            plain_conv(self.expand, lambda: fold(self.expand, self.pad.bn), padding=1),
+            plain_conv(self.depthwise, lambda: fold(self.depthwise), groups=self.depthwise.groups),
+            plain_conv(self.project, lambda: fold(self.project, self.bn, *trailing)),
+        )
+
+    def _merged(self, trailing: Sequence[nn.BatchNorm2d]) -> tuple[Tensor, Tensor]:
+        """Weight (O, I, 3, 3) and bias (O,) of all of it."""
         first, first_bias = fold(self.expand, self.pad.bn)
-        depthwise = self.depthwise.weight.detach().double()
         last, last_bias = fold(self.project, self.bn, *trailing)
-        if not merge:
-            zeros = torch.zeros(depthwise.shape[0], dtype=torch.float64)
-            return nn.Sequential(
-                plain_conv(first, first_bias, padding=1),
-                plain_conv(depthwise, zeros, groups=depthwise.shape[0]),
-                plain_conv(last, last_bias),
-            )
-        spatial = _compose_depthwise(depthwise, last)
+        spatial = _compose_depthwise(self.depthwise.weight.detach().double(), last)
         weight = torch.einsum("omhw,mi->oihw", spatial, first[:, :, 0, 0])
-        return plain_conv(weight, last_bias + spatial.sum((2, 3)) @ first_bias, padding=1)
+        return weight, last_bias + spatial.sum((2, 3)) @ first_bias
 
 
 class SepRepConv(nn.Module):
@@ -92,14 +97,23 @@ class SepRepConv(nn.Module):
 
     def fuse(self, *trailing: nn.BatchNorm2d, merge: bool = False) -> nn.Module:
         """The same function, with the batch norms that follow, as plain convolutions (float64)."""
+        if merge:
+            shape = (self.project.out_channels, self.project.in_channels, 3, 3)
+            return plain_conv(self.project, lambda: self._merged(trailing), shape=shape, padding=1)
+        return nn.Sequential(
+            plain_conv(self.project, self._first, padding=1),
+            plain_conv(self.depthwise, lambda: fold(self.depthwise, *trailing), groups=self.depthwise.groups),
+        )
+
+    def _first(self) -> tuple[Tensor, Tensor]:
+        """Weight (O, I, 1, 1) and bias (O,) of the batch norm and the 1x1 convolution behind it."""
         scale, shift = affine_of(self.pad.bn)
         matrix = self.project.weight.detach().double()[:, :, 0, 0]
-        first, first_bias = matrix * scale, matrix @ shift
+        return (matrix * scale)[:, :, None, None], matrix @ shift
+
+    def _merged(self, trailing: Sequence[nn.BatchNorm2d]) -> tuple[Tensor, Tensor]:
+        """Weight (O, I, 3, 3) and bias (O,) of all of it."""
+        first, first_bias = self._first()
         depthwise, bias = fold(self.depthwise, *trailing)
-        if not merge:
-            return nn.Sequential(
-                plain_conv(first[:, :, None, None], first_bias, padding=1),
-                plain_conv(depthwise, bias, groups=depthwise.shape[0]),
-            )
-        weight = torch.einsum("ohw,oi->oihw", depthwise[:, 0], first)
-        return plain_conv(weight, bias + depthwise.sum((1, 2, 3)) * first_bias, padding=1)
+        weight = torch.einsum("ohw,oi->oihw", depthwise[:, 0], first[:, :, 0, 0])
+        return weight, bias + depthwise.sum((1, 2, 3)) * first_bias

@@ -5,7 +5,7 @@ Layers are numbered as in the darknet configuration, those without weights inclu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
@@ -34,7 +34,7 @@ def module_names(size: str) -> Iterator[tuple[str, str]]:
         yield f"module_list.{index}.Conv2d", f"head.scales.{scale}.conv"
 
 
-def convert(state: dict[str, Tensor], size: str) -> dict[str, Tensor]:
+def convert(state: Mapping[str, Tensor], size: str) -> dict[str, Tensor]:
     """Rename the keys of an official state dict to those of :class:`zoo.detectors.spiking_yolo.model.SpikingYOLO`.
 
     Keys that belong to no module of this size keep their official names, so that the caller can report them.

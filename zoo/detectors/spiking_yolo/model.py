@@ -11,83 +11,22 @@ pictures.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from zoo.config import Anchors, DecodeSpec, InputSpec
+from zoo.cards.card import Paper
+from zoo.detectors.network import NetworkModule
+from zoo.detectors.registry import Official, family
+from zoo.detectors.spiking_yolo.importer import OFFICIAL_SIZES, convert
+from zoo.detectors.spiking_yolo.sizes import SIZES, decode_spec, input_spec
 from zoo.heads.anchors import AnchorDetect
 from zoo.layers.conv import ConvBN, Layer, TransposedConvBN
-from zoo.layers.rate_neurons import SignedIF
 
 LEAK = 0.1
 """Slope of LeakyReLU below zero."""
-_COCO = ((10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319))
-_TINY: Anchors = (_COCO[1:4], _COCO[3:])  # the finer scale takes anchors 1 to 3, as the released configuration does
-_DIGITS: Anchors = (((10, 16), (13, 20), (17, 25)), ((21, 30), (24, 37), (30, 43)))
 _norm = partial(nn.BatchNorm2d, eps=1e-4, momentum=0.03)
-
-
-@dataclass(frozen=True)
-class Size:
-    """What tells the variants apart.
-
-    Attributes:
-        widths: channels of the convolutions before each halving of the resolution; the last one feeds the finer scale.
-        deep: channels behind the last halving, one convolution each.
-        narrow: channels of the 1x1 convolution behind them.
-        coarse: channels in front of the coarse head.
-        lateral, merge: channels of the 1x1 convolution that is brought back, and in front of the fine head.
-        down: how the resolution is halved.
-        activation: ``relu`` or ``leaky`` (slope 0.1).
-        up: how features are brought back.
-        strides: input pixels per cell, finest first.
-        anchors: (width, height) in input pixels, three per scale.
-        kind: of box decoding.
-        image_size: side in pixels.
-        stem_stride: of the first convolution.
-    """
-
-    widths: tuple[int, ...] = (16, 32, 64, 128, 256)
-    deep: tuple[int, ...] = (512, 1024)
-    narrow: int = 256
-    coarse: int = 512
-    lateral: int = 128
-    merge: int = 256
-    down: Literal["pool", "conv"] = "conv"
-    activation: Literal["relu", "leaky"] = "relu"
-    up: Literal["nearest", "transposed"] = "transposed"
-    strides: tuple[int, int] = (16, 32)
-    anchors: Anchors = _TINY
-    kind: Literal["anchors", "anchors_exp"] = "anchors_exp"
-    image_size: int = 416
-    stem_stride: int = 1
-
-
-_pico = partial(
-    Size,
-    widths=(16, 32, 64),
-    deep=(96, 128),
-    narrow=64,
-    coarse=128,
-    lateral=32,
-    merge=64,
-    up="nearest",
-    strides=(8, 16),
-    anchors=_DIGITS,
-    kind="anchors",
-    image_size=96,
-    stem_stride=2,
-)
-SIZES = {
-    "tiny": Size(down="pool", activation="leaky", up="nearest"),
-    "tiny-conv": Size(),
-    "pico": _pico(),
-    "pico-leaky": _pico(activation="leaky"),
-}
 
 
 class EdgePool(nn.Module):
@@ -98,7 +37,24 @@ class EdgePool(nn.Module):
         return nn.functional.max_pool2d(nn.functional.pad(x, (0, 1, 0, 1)), 2, 1)
 
 
-class SpikingYOLO(nn.Module):
+PAPER = Paper(
+    title="Spiking-YOLO: Spiking Neural Network for Energy-Efficient Object Detection",
+    authors="Seijoon Kim, Seongsik Park, Byunggook Na, Sungroh Yoon",
+    venue="AAAI 2020",
+    url="https://arxiv.org/abs/1903.06530",
+)
+
+
+@family(
+    "spiking-yolo",
+    sizes=SIZES,
+    input_spec=input_spec,
+    decode_spec=decode_spec,
+    official=Official(OFFICIAL_SIZES, convert, is_ann=True),
+    paper=PAPER,
+    licence="A published implementation is GPL-3.0; this one is written from the paper and from measurements.",
+)
+class SpikingYOLO(NetworkModule):
     """The network: (T*B, 3, H, W) in [0, 1] -> two raw head maps (T*B, 3 * (5 + num_classes), H/s, W/s), finest first.
 
     Args:
@@ -153,6 +109,8 @@ class SpikingYOLO(nn.Module):
     def _activation(self) -> nn.Module:
         leaky = self.numbers.activation == "leaky"
         if self.spiking:
+            from zoo.layers.rate_neurons import SignedIF  # snnTorch is needed to build the network, not to know of it
+
             return SignedIF(time_steps=self.time_steps, slope=LEAK if leaky else 0.0)
         return nn.LeakyReLU(LEAK) if leaky else nn.ReLU()
 
@@ -173,6 +131,16 @@ class SpikingYOLO(nn.Module):
         merged = self.merge(torch.cat([self.up(self.lateral(narrow)), fine], dim=1))
         return self.head([merged, self.coarse(narrow)])
 
+    @property
+    def is_ann(self) -> bool:
+        """Whether this is the ANN before its conversion."""
+        return not self.spiking
+
+    @property
+    def streams(self) -> bool:
+        """Whether an image may be fed step by step: a rate code of many steps."""
+        return self.spiking
+
     def without_nir_form(self) -> dict[str, str]:
         """Modules that have no exact NIR form, and why."""
         if self.spiking:
@@ -184,16 +152,3 @@ class SpikingYOLO(nn.Module):
             EdgePool: "max-pools real values",
         }
         return {name: kinds[type(module)] for name, module in self.named_modules() if type(module) in kinds}
-
-
-def input_spec(size: str) -> InputSpec:
-    """The input of a size at which it was made to run."""
-    side = SIZES[size].image_size
-    return InputSpec(channels=3, image_size=(side, side))
-
-
-def decode_spec(size: str) -> DecodeSpec:
-    """How the raw head maps of a size become boxes."""
-    numbers = SIZES[size]
-    fields: dict[str, Any] = {"kind": numbers.kind, "strides": numbers.strides, "anchors": numbers.anchors}
-    return DecodeSpec(**fields)

@@ -7,6 +7,9 @@ values, which has an exact NIR form for a given map size.
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -61,6 +64,12 @@ class SpectralTransform(nn.Module):
         self.reduce = self.reduce.fuse(merge=merge)  # type: ignore[operator]
 
 
+def _scaled(conv: nn.Conv2d, norm: nn.BatchNorm2d, *, shifts: bool) -> tuple[Tensor, Tensor]:
+    """Weight and bias, in float64, of a convolution before a batch norm that sees several; one of them takes the shift."""
+    scale, shift = affine_of(norm)
+    return conv.weight.detach().double() * scale.view(-1, 1, 1, 1), shift if shifts else torch.zeros_like(shift)
+
+
 class FFC(nn.Module):
     """Fast Fourier convolution with norms and activations: local and global maps -> local and global maps of the same shapes.
 
@@ -93,15 +102,14 @@ class FFC(nn.Module):
     def fuse_(self, *, merge: bool) -> None:
         """Fold the norms into the two convolutions whose sum they see, in place; the first one takes the shift."""
         del merge
-        for norm, first, second in (
+        branches: Any = (
             (self.norm_local, "local_to_local", "global_to_local"),
             (self.norm_global, "local_to_global", "global_to_global.expand"),
-        ):
-            scale, shift = affine_of(norm)  # type: ignore[arg-type]
-            for path, bias in ((first, shift), (second, torch.zeros_like(shift))):
-                conv = self.get_submodule(path)
-                weight: Tensor = conv.weight.detach().double()  # type: ignore[operator]
-                self.set_submodule(path, plain_conv(weight * scale.view(-1, 1, 1, 1), bias))
+        )
+        for norm, first, second in branches:
+            for path, shifts in ((first, True), (second, False)):
+                conv: Any = self.get_submodule(path)
+                self.set_submodule(path, plain_conv(conv, partial(_scaled, conv, norm, shifts=shifts)))
         self.norm_local = self.norm_global = nn.Identity()
 
 

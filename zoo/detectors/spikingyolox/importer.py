@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from zoo.detectors.spikingyolox.model import SIZES
+from zoo.detectors.spikingyolox.sizes import SIZES
 from zoo.detectors.yolox.names import HEAD, NECK, STAGES, Rule, renamed, translate
 
 OFFICIAL_SIZES = tuple(size for size in SIZES if size != "pico")

@@ -12,20 +12,21 @@ elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
 
-from zoo.config import DecodeSpec, InputSpec
+from zoo.cards.card import Paper
+from zoo.detectors.network import NetworkModule
+from zoo.detectors.registry import Official, family
 from zoo.detectors.spikingyolox.blocks import FFCBlock
+from zoo.detectors.spikingyolox.importer import OFFICIAL_SIZES, convert
+from zoo.detectors.spikingyolox.sizes import SIZES, decode_spec, input_spec
 from zoo.detectors.yolox.blocks import PAFPN, CSPDarknet, SeparableConvAct, analog_modules, stem
 from zoo.heads.yolox import YOLOXHead
 from zoo.layers.conv import Activation, ConvAct, ConvFactory
-from zoo.layers.rate_neurons import SignedIF
 
-STRIDES = (8, 16, 32)
 Compat = Literal["paper", "published-code"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, for red, green and blue in 0..1; the published code standardises its pictures."""
@@ -34,35 +35,6 @@ DIFFERS = (
     "It computes what the published code does, which is not what the paper describes: three layers of binary neurons at T = 1, "
     "which never fire negatively, and SiLU, ELU and ReLU everywhere else. So it has no NIR form."
 )
-
-
-@dataclass(frozen=True)
-class Size:
-    """What tells the sizes apart.
-
-    Attributes:
-        width: channels of the stem; the stages have 2, 4, 8 and 16 times as many.
-        depth: blocks of the CSP layers, three times as many at strides 8 and 16.
-        separable: depthwise and pointwise convolutions in place of the 3x3 ones.
-        image_size: side in pixels of the (square) pictures it was made for.
-    """
-
-    width: int
-    depth: int
-    separable: bool = False
-    image_size: int = 640
-
-
-SIZES = {
-    # For small pictures (the handwritten digits).
-    "pico": Size(16, 1, image_size=96),
-    "nano": Size(16, 1, separable=True),
-    "tiny": Size(24, 1),
-    "s": Size(32, 1),
-    "m": Size(48, 2),
-    "l": Size(64, 3),
-    "x": Size(80, 4),
-}
 
 
 class Standardise(nn.Module):
@@ -74,7 +46,24 @@ class Standardise(nn.Module):
         return (x - mean) / std
 
 
-class SpikingYOLOX(nn.Module):
+PAPER = Paper(
+    title=("SpikingYOLOX: Improved YOLOX Object Detection with Fast Fourier Convolution and Spiking Neural Networks"),
+    authors="Miao et al.",
+    venue="AAAI 2025",
+    url="https://openreview.net/forum?id=XFn6ehYBSe",
+)
+
+
+@family(
+    "spikingyolox",
+    sizes=SIZES,
+    input_spec=input_spec,
+    decode_spec=decode_spec,
+    official=Official(OFFICIAL_SIZES, convert, variant={"compat": "published-code"}),
+    paper=PAPER,
+    licence="The authors' code has no licence; this implementation is written from the paper and from measurements.",
+)
+class SpikingYOLOX(NetworkModule):
     """The network: (T*B, 3, H, W) in [0, 1] -> three raw head maps (T*B, 5 + num_classes, H/s, W/s), finest first.
 
     Args:
@@ -107,6 +96,8 @@ class SpikingYOLOX(nn.Module):
             raise ValueError(f"SpikingYOLOX's neurons have one level: levels must be 1, not {levels}")
         if published and (time_steps != 1 or not ffc or not ternary):
             raise ValueError("the published code has T = 1 and Fourier convolutions; switches are for compat='paper'")
+        from zoo.layers.rate_neurons import SignedIF  # snnTorch is needed to build the network, not to know of it
+
         super().__init__()
         numbers = SIZES[size]
         conv: ConvFactory = SeparableConvAct if numbers.separable else ConvAct
@@ -120,7 +111,7 @@ class SpikingYOLOX(nn.Module):
         block = partial(FFCBlock, act=inner, spectral_act=spectral) if ffc else None
         first = stem(3, numbers.width, analog=published, act=act)
         channels = [4 * numbers.width, 8 * numbers.width, 16 * numbers.width]
-        self.differs = DIFFERS if published else ""
+        self.published = published
         self.standardise: nn.Module = Standardise() if published and standardise else nn.Identity()
         self.backbone = CSPDarknet(
             first,
@@ -139,18 +130,11 @@ class SpikingYOLOX(nn.Module):
         """(T*B, 3, H, W) -> raw head maps, finest first."""
         return self.head(self.neck(self.backbone(self.standardise(x))))
 
+    @property
+    def differs(self) -> str:
+        """How the published code differs from the paper."""
+        return DIFFERS if self.published else ""
+
     def without_nir_form(self) -> dict[str, str]:
         """Modules that have no exact NIR form, and why."""
         return analog_modules(self)
-
-
-def input_spec(size: str) -> InputSpec:
-    """The input of a size at which it was made to run."""
-    side = SIZES[size].image_size
-    return InputSpec(channels=3, image_size=(side, side))
-
-
-def decode_spec(size: str) -> DecodeSpec:
-    """How the raw head maps of a size become boxes."""
-    del size
-    return DecodeSpec(kind="yolox", strides=STRIDES)

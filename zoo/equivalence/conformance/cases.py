@@ -307,9 +307,9 @@ def _paper_cases() -> Iterator[Case]:
 
 @cache
 def _detector(name: str) -> Any:
-    import zoo
+    from zoo.loading import load
 
-    return zoo.load(name)
+    return load(name)
 
 
 def _whole(name: str) -> tuple[nir.NIRGraph, Array]:
