@@ -18,6 +18,7 @@ from zoo.cli import (
     certify,
     claims,
     conformance,
+    data,
     datasets,
     demo,
     exactness,
@@ -79,6 +80,7 @@ train.register(app)
 val.register(app)
 official.register(app)
 datasets.register(app)
+data.register(app)
 certify.register(app)
 conformance.register(app)
 speed.register(app)

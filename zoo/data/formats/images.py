@@ -8,7 +8,7 @@ from pathlib import Path
 from zoo.data.faults import Report
 from zoo.data.folders import has_images, list_images
 from zoo.data.imageset import Contents, ImageEntry
-from zoo.data.registry import UNSPLIT, ImageFormat, register
+from zoo.data.registry import UNSPLIT, ImageFormat, found_in, register
 
 
 @register
@@ -34,6 +34,8 @@ class ImageFolder(ImageFormat):
         """See :meth:`zoo.data.registry.ImageFormat.read`."""
         folder = root if split == UNSPLIT else root / split
         paths = list_images(folder, report)
-        report.notes.append("there are no annotations, so the set has no classes and no objects")
+        report.notes.append(
+            f"there are no annotations that are known here, so the set has no classes and no objects; found: {found_in(root)}"
+        )
         entries = (ImageEntry(path.relative_to(folder).as_posix(), path) for path in paths)
         return Contents((), entries, len(paths))
