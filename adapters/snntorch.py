@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import snntorch
 import torch
-from snntorch import surrogate
+from snntorch import Leaky, SpikingNeuron
+from snntorch.surrogate import ATan
 from torch import Tensor
 
 from zoo.adapters.executor import TorchBackend
@@ -32,7 +32,7 @@ _ALPHA = 2.0  # steepness of the arctangent surrogate, snnTorch's default
 
 def arctangent(excess: Tensor) -> Tensor:
     """What ``snntorch.surrogate.atan()`` returns, as a function that can be pickled."""
-    out: Tensor = surrogate.ATan.apply(excess, _ALPHA)
+    out: Tensor = ATan.apply(excess, _ALPHA)
     return out
 
 
@@ -41,12 +41,12 @@ def positive(excess: Tensor) -> Tensor:
     return above(excess, 0.0)
 
 
-class _Run(snntorch.Leaky):
+class _Run(Leaky):
     """One run of a ``Leaky``: the same code and constants, with a potential of its own."""
 
     __setattr__ = object.__setattr__  # a plain object: nothing is registered as a module's part
 
-    def __init__(self, leaky: snntorch.Leaky) -> None:
+    def __init__(self, leaky: Leaky) -> None:
         self.__dict__.update(vars(leaky), **dict(leaky.named_buffers(recurse=False)))
         self.state_function = leaky.state_function.__func__.__get__(self)
         if not torch.is_grad_enabled():
@@ -63,7 +63,7 @@ class LeakyCell(MembraneCell):
 
     def __init__(self, membrane: Membrane, dtype: torch.dtype) -> None:
         super().__init__(membrane, dtype)
-        self.leaky = snntorch.Leaky(
+        self.leaky = Leaky(
             beta=torch.ones((), dtype=dtype),
             threshold=tensor(0.0 if membrane.threshold is None else membrane.threshold, dtype),
             spike_grad=arctangent,
@@ -93,9 +93,9 @@ class LeakyCell(MembraneCell):
         return potential
 
 
-def _forget(cell: snntorch.Leaky) -> None:
+def _forget(cell: Leaky) -> None:
     """Undo two habits of snnTorch: it keeps every neuron alive in a class list, and saves constants in the state dict."""
-    snntorch.SpikingNeuron.instances[:] = [other for other in snntorch.SpikingNeuron.instances if other is not cell]
+    SpikingNeuron.instances[:] = [other for other in SpikingNeuron.instances if other is not cell]
     for name, buffer in list(cell.named_buffers(recurse=False)):
         cell.register_buffer(name, buffer, persistent=False)
 

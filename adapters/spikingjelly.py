@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # SpikingJelly has it told that there is no GPU
-from spikingjelly.activation_based import functional, surrogate  # noqa: E402
+from spikingjelly.activation_based.functional import if_step, lif_step  # noqa: E402
+from spikingjelly.activation_based.surrogate import atan  # noqa: E402
 
 from zoo.adapters.executor import TorchBackend  # noqa: E402
 from zoo.adapters.membranes import Cell, Framework, IntegratingCell, Membrane, next_up  # noqa: E402
@@ -36,7 +37,7 @@ def fires(excess: Tensor) -> Tensor:
 
     A function of ours, because SpikingJelly hands its own surrogates to kernels that take no threshold per neuron.
     """
-    out: Tensor = surrogate.atan.apply(excess, _ALPHA) if torch.is_grad_enabled() else reached(excess, 0.0)
+    out: Tensor = atan.apply(excess, _ALPHA) if torch.is_grad_enabled() else reached(excess, 0.0)
     return out
 
 
@@ -45,7 +46,7 @@ class NodeCell(IntegratingCell):
 
     def integrate(self, current: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`IntegratingCell`."""
-        spikes, after = functional.if_step(current, v, self.above, self.reset, fires)
+        spikes, after = if_step(current, v, self.above, self.reset, fires)
         return (spikes if self.fires else after), after
 
 
@@ -58,7 +59,7 @@ class LeakyNodeCell(NodeCell):
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Cell`."""
-        spikes, after = functional.lif_step(self.gained(x), state, self.tau, True, self.above, 0.0, fires)
+        spikes, after = lif_step(self.gained(x), state, self.tau, True, self.above, 0.0, fires)
         return (spikes if self.fires else after), after
 
 

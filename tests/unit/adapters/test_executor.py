@@ -232,6 +232,35 @@ def test_unknown_and_missing_backends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("backend", "module", "name"),
+    [
+        ("snntorch", "snntorch.surrogate", "ATan"),
+        ("norse", "norse.torch.functional.lif_box", "lif_box_feed_forward_step"),
+        ("spikingjelly", "spikingjelly.activation_based.functional", "lif_step"),
+        ("sinabs", "sinabs.layers.functional.lif", "lif_forward_single"),
+        ("jax", "spyx", "axn"),
+    ],
+)
+def test_a_framework_of_another_version_is_a_missing_framework(
+    backend: str, module: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that lacks a name that the adapter uses, as an older or a newer one may."""
+    get_backend(backend)
+    for loaded in [m for m in sys.modules if m.startswith(f"zoo.adapters.{backend}")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.delattr(sys.modules[module], name)
+    with pytest.raises(MissingFrameworkError, match=name):
+        get_backend(backend)
+
+
+def test_a_fault_of_an_adapter_is_no_missing_framework(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "zoo.adapters.norse", raising=False)
+    monkeypatch.delattr("zoo.adapters.membranes.MembraneCell")
+    with pytest.raises(ImportError, match="MembraneCell"):
+        get_backend("norse")
+
+
+@pytest.mark.parametrize(
     ("backend", "package", "advice"),
     [
         ("spikingjelly", "spikingjelly", r"nir-zoo\[spikingjelly\]"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import nir
 import numpy as np
@@ -14,7 +15,9 @@ from torch.nn import functional as F
 from tests.equivalence.graphs import Sketch, full, start
 from zoo.adapters.base import get_backend
 from zoo.adapters.executor import TorchRunnable
+from zoo.adapters.fusions import FUSIONS
 from zoo.adapters.fusions.bank import BankUnit, Levels
+from zoo.adapters.fusions.matching import Match, Parts, Scope
 from zoo.adapters.fusions.placement import Placement
 from zoo.adapters.fusions.pooled_bank import PoolUnit
 from zoo.adapters.fusions.rearrangement import Rearrangement
@@ -271,6 +274,68 @@ def test_upsampling_is_recognised_from_its_weights(size: tuple[int, int], factor
     assert (chain.index is None) is chain.enlarges
     assert not chain.layers
     require_same_bits(sketch, x.double())
+
+
+@pytest.mark.parametrize("other", ["a/placed", "a.placed", "a/chain of 2", "\0sum of 2 from a", "sum", "a + b"])
+def test_names_of_nodes_never_meet_those_of_kernels(other: str) -> None:
+    """A part of a concatenation, a rearrangement and a bank, next to nodes named as a kernel could be."""
+    sketch = start((2, 3, 3), seed=8)
+    weight = np.zeros((4, 2, 1, 1))
+    weight[[1, 2], [0, 1]] = 1
+    placed = sketch.add(nir.Conv2d(None, weight, 1, 0, 1, 1, np.zeros(4)), ["input"], (4, 3, 3), "a")
+    plain = nir.Conv2d(None, sketch.weights(4, 2, 1, 1), 1, 0, 1, 1, sketch.weights(4))
+    sketch.output([placed, sketch.add(plain, ["input"], (4, 3, 3), other)], "out")
+    levels = [sketch.like(nir.Threshold(full(k + 0.5, (4, 3, 3))), [other], f"level{k}") for k in range(2)]
+    sketch.output([sketch.conv(levels, 2, (1, 1))], "counted")
+    sketch.output([sketch.conv(levels, 3, (1, 1))], "counted again")
+    swapped = np.eye(4)[::-1, :, None, None].copy()
+    for name in ("first", f"first/{other}"):
+        placed = sketch.add(nir.Conv2d(None, swapped, 1, 0, 1, 1, np.zeros(4)), [placed], (4, 3, 3), name)
+    sketch.output([placed], "swapped")
+    assert {Placement, Rearrangement} <= {type(module) for module in build(sketch).modules()}
+    require_same_bits(sketch, torch.randn(4, 3, 2, 3, 3, dtype=torch.float64) * 2)
+
+
+def test_a_fusion_takes_a_file_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A toy one: two Scales in a row whose numbers are powers of two run as one."""
+
+    @dataclass(frozen=True, eq=False)
+    class Pair(Match):
+        factor: float = 1.0
+        source: str = ""
+
+        def unit(self, parts: Parts) -> Unit:
+            terms = parts.terms(parts.graph.sources[self.source])
+            return Layer(terms, self.makes[0], parts.keep(self, lambda: Gain(self.factor)))
+
+    class Gain(torch.nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.factor
+
+    def find_pairs(scope: Scope) -> list[Pair]:
+        graph, found = scope.graph, []
+        for name in graph.names(nir.Scale):
+            (before, *_) = graph.sources[name]
+            if graph.sources[name] == (before,) and graph.targets[before] == (name,):
+                factors = [graph.nodes[n].number("scale") for n in (before, name) if graph.nodes[n].type is nir.Scale]
+                if factors == [2.0, 0.25]:
+                    found.append(Pair((name,), frozenset({before}), factor=0.5, source=before))
+        return found
+
+    sketch = start((3,))
+    first = sketch.like(nir.Scale(full(2, (3,))), ["input"])
+    sketch.output([sketch.like(nir.Scale(full(0.25, (3,))), [first])], "out")
+    single = build(sketch, fuse=False)
+    assert len(single.plan()) == 3
+    monkeypatch.setattr("zoo.adapters.plan.FUSIONS", (*FUSIONS, find_pairs))
+    fused, x = build(sketch), torch.randn(3, 2, 3)
+    assert len(fused.plan()) == 2
+    assert torch.equal(fused(x)["out"], single(x)["out"])
+    assert np.array_equal(fused.run(x, record=[first]).potentials[first], 2 * x.numpy())  # hidden, but can be seen
 
 
 def test_a_chain_that_sums_is_run_as_it_is() -> None:
