@@ -23,7 +23,7 @@ from zoo.adapters.fusions.matching import Match
 from zoo.adapters.gradients import Deferred
 from zoo.adapters.membranes import Cell, Framework
 from zoo.adapters.plan import RUN, Goal, Planner
-from zoo.adapters.precision import exact_convolutions
+from zoo.adapters.precision import exact_products
 from zoo.adapters.units import Context, Key, Unit
 from zoo.errors import InvalidInputError, UnsupportedGraphError
 from zoo.nir_graphs.fields import Note
@@ -149,13 +149,15 @@ class TorchRunnable(nn.Module):
         context = Context(steps, batch, values, Counter(readers), wanted)
         for name in wanted & given.keys():
             context.note(name, given[name])
-        with exact_convolutions(self.device):
+        with exact_products(self.device):
             for unit in units:
                 unit.run(context)
         return context
 
     def _given(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: value.to(self.device, self.dtype) for name, value in given_inputs(self.graph, x).items()}
+        """Inputs of the type, device and memory layout that make a run independent of where they come from."""
+        given = given_inputs(self.graph, x)
+        return {name: value.to(self.device, self.dtype).contiguous() for name, value in given.items()}
 
     def plan(self, *, visible: frozenset[str] = frozenset(), differentiable: bool = False) -> list[Unit]:
         """The units that the graph is executed as.

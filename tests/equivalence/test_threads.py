@@ -43,7 +43,7 @@ def everything() -> nir.NIRGraph:
         last = sketch.like(node, [dense])
     levels = sketch.soft_reset([last, "input"], 3, 0.75)
     recurrent = sketch.like(sketch.neuron("LIF", (6,)), levels)
-    sketch.edges.append((sketch.add(nir.Linear(sketch.weights(6, 6)), [recurrent], (6,)), recurrent))
+    sketch.edges.append((sketch.add(nir.Linear(-np.abs(sketch.weights(6, 6))), [recurrent], (6,)), recurrent))
     sketch.output([recurrent], "spikes")
     sketch.output([last], "potential")
     return sketch.graph()
@@ -71,8 +71,8 @@ def require_the_bits_of_one_thread(call: Callable[[Tensor], list[Any]], inputs: 
 def test_threads_may_share_a_runnable(backend: str) -> None:
     runnable = get_backend(backend).build(everything())
     inputs = [torch.randn(60, 2, 6, generator=torch.Generator().manual_seed(i)) for i in range(THREADS)]
-    rates = [runnable(x)["spikes"].mean() for x in inputs]
-    assert 0.05 < np.mean(rates) < 0.7
+    rates = [float(runnable(x)["spikes"].detach().mean()) for x in inputs]
+    assert 0.05 < np.mean(rates) < 0.5
 
     def call(x: Tensor) -> list[Any]:
         return [value.detach().numpy() for value in runnable(x).values()]
