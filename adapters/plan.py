@@ -90,16 +90,18 @@ class Planner:
     def terms(self, names: Sequence[str]) -> tuple[Key, ...]:
         """What to sum for a list of sources: whole banks in front are replaced by their counts.
 
-        This is exact as long as everything before is a count, too: then all partial sums are small whole numbers.
+        This is exact as long as everything before is a count, too: then all partial sums are small whole numbers. A count
+        holds each level once; a level that is summed twice (the same edge twice) is left to be summed by itself.
         """
         terms: list[CountOf] = []
-        rest = tuple(names)
+        rest, most = tuple(names), max(map(len, self.counts), default=0)
         while rest:
-            size = next((n for n in range(len(rest), 0, -1) if frozenset(rest[:n]) in self.counts), 0)
-            if not size:
+            fronts = (rest[:size] for size in range(min(most, len(rest)), 0, -1))
+            front = next((f for f in fronts if len(set(f)) == len(f) and frozenset(f) in self.counts), ())
+            if not front:
                 break
-            terms.append(self.counts[frozenset(rest[:size])])
-            rest = rest[size:]
+            terms.append(self.counts[frozenset(front)])
+            rest = rest[len(front) :]
         return (*terms, *rest)
 
     def _op(self, name: str) -> Any:

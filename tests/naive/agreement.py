@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,10 @@ def answer(seed: int, backend: str, *, dtype: torch.dtype = torch.float64, fuse:
         if case.delayed_edges:
             graph, dt = normalise(graph, dt=dt, delayed_edges=case.delayed_edges), None
         runnable = get_backend(backend).build(graph, dtype=dtype, dt=dt, fuse=fuse)
-        trace = runnable.run({name: torch.from_numpy(value) for name, value in case.x.items()}, record="all")
+        x = {name: torch.from_numpy(value) for name, value in case.x.items()}
+        trace = runnable.run(x, record="all")
+        if seed % 4 == 0:  # a call runs another plan than a recording
+            trace = replace(trace, outputs={name: value.detach().numpy() for name, value in runnable(x).items()})
     except ZooError as error:
         return Answer(type(error), {})
     return Answer(None, digests_of(trace))

@@ -406,9 +406,7 @@ def test_torch_tensors_as_parameters_of_every_neuron(kind: type) -> None:
     for name in FACTS[kind].elements:  # nir itself cannot make a CubaLIF of tensors
         setattr(node, name, torch.tensor(getattr(full, name), requires_grad=True))
     x = quarters((T, B, *SHAPE), seed=10)
-    require(
-        single(node, SHAPE), x, reference.run(single(full, SHAPE), x, dt=1).outputs["out"], backends=QUICK
-    )
+    require(single(node, SHAPE), x, reference.run(single(full, SHAPE), x, dt=1).outputs["out"], backends=QUICK)
 
 
 def test_what_is_rounded_is_said() -> None:
