@@ -71,6 +71,26 @@ def test_lif_has_the_bits_of_the_reference_where_inputs_tie(fields: dict[str, fl
         assert runnable.own_cells == (int(name in (*own, "brian2")), 1)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tau": 2.0, "threshold": -0.5},
+        {"tau": 5.0, "threshold": 0.0},
+        {"tau": 3.0, "threshold": -0.5, "v_leak": -0.5},
+        {"tau": 5.0, "threshold": -0.25, "v_reset": -1.0},
+    ],
+)
+def test_thresholds_of_zero_and_below(fields: dict[str, float]) -> None:
+    """There a neuron at rest is at its threshold, or above it."""
+    graph, x = single(lif(**fields)), grid() - 1.5
+    expected = reference.run(graph, x.numpy(), record="all")
+    assert 0.1 < expected.spikes["neuron"].mean() < 0.5
+    for name in FRAMEWORKS:
+        trace = get_backend(name).build(graph, dtype=torch.float64).run(x, record="all")
+        np.testing.assert_array_equal(trace.spikes["neuron"], expected.spikes["neuron"], err_msg=name)
+        np.testing.assert_array_equal(trace.potentials["neuron"], expected.potentials["neuron"], err_msg=name)
+
+
 @pytest.mark.parametrize("dt", [1.0, 0.5, 1e-4])
 @pytest.mark.parametrize("kind", ["IF", "LI", "I", "CubaLIF", "CubaLI", "LIF", "Threshold"])
 def test_every_neuron_has_the_bits_of_the_reference(kind: str, dt: float) -> None:

@@ -82,6 +82,18 @@ def feedback_without_delay() -> nir.NIRGraph:
     return sketch.graph()
 
 
+def oscillator() -> nir.NIRGraph:
+    """A LIF driven by its leak, which inhibits itself later; nothing enters the cycle."""
+    sketch = start((WIDTH,))
+    values = {"tau": 3.0, "r": 2.0, "v_leak": 1.0, "v_threshold": 0.5, "v_reset": 0.0}
+    sketch.add(nir.LIF(**{name: full(value, (WIDTH,)) for name, value in values.items()}), [], (WIDTH,), "a")
+    delay = sketch.like(nir.Delay(np.arange(1.0, WIDTH + 1)), ["a"])
+    sketch.edges.append((sketch.like(nir.Scale(full(-1, (WIDTH,))), [delay]), "a"))
+    sketch.output(["a"], "out")
+    sketch.output([lif(sketch, ["input"], "b")], "other")
+    return sketch.graph()
+
+
 def subgraph() -> nir.NIRGraph:
     """A LIF with weights in front of it, in a graph of its own."""
     inner = start((WIDTH,), seed=4)
@@ -119,6 +131,7 @@ GRAPHS: dict[str, Callable[[], nir.NIRGraph]] = {
     "feedback after 3": lambda: feedback(3),
     "feedback after 1 to 6": lambda: feedback(0),
     "feedback without Delay": feedback_without_delay,
+    "oscillator": oscillator,
     "subgraph": subgraph,
     "two loops in each other": two_loops_in_each_other,
     "soft reset 0.25": lambda: soft_reset_at(0.25),

@@ -254,6 +254,19 @@ def test_a_call_in_eval_mode_computes_what_inference_mode_does(backend: str) -> 
     assert trained.total() > expected.total()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("backend", TORCH_BACKENDS)
+def test_a_recorded_call_gives_the_very_bits_of_a_fast_one(backend: str, dtype: torch.dtype) -> None:
+    x = noise(6, 3, 2, 7, 6)
+    for dyadic, given in ((False, x), (True, (4 * x).round() / 4)):
+        graph = with_an_output_of_every_neuron(random_graph(2, dyadic=dyadic))
+        for fuse in (True, False):
+            runnable: Any = get_backend(backend).build(graph, dtype=dtype, fuse=fuse)
+            fast, recorded = runnable(given), runnable.train()(given.clone().requires_grad_())
+            assert all(value.requires_grad for value in recorded.values())
+            assert all(torch.equal(value, fast[name]) for name, value in recorded.items())
+
+
 @pytest.mark.parametrize("backend", TORCH_BACKENDS)
 def test_gradients_in_eval_mode_are_those_of_train_mode(backend: str) -> None:
     graph, x = random_graph(1), noise(4, 2, 2, 7, 6)
