@@ -245,7 +245,7 @@ def test_the_command_line_draws_recordings(folder: Path, tmp_path: Path, capsys:
         (["write-dataset", "coco", "-o", str(tmp_path / "x")], "no generated data set 'coco'"),
         (["train", "eas-snn-pico", "--set", "ts", "-o", str(tmp_path / "x")], "settings are written NAME=VALUE"),
         (["val", str(folder), "--data", "digits"], "this detector takes events"),
-        (["val", "spikeyolo-digits", "--data", "digits-events"], "this detector takes pictures"),
+        (["val", "spikeyolo-digits", "--data", "digits-events"], "this detector takes images"),
     ):
         main_exits(main, arguments, 2)
         assert message in " ".join(capsys.readouterr().err.split())
