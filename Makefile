@@ -22,8 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: env
 	$(BIN)/zoo demo --out demo-out
 
+# two processes, each with whole files, so that fixtures of a file are made once
 test: env
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 # 20,000 mutated files of every format that is read, and what came of them
 fuzz: env
