@@ -1,8 +1,9 @@
-"""Small graphs for conformance cases."""
+"""What conformance cases are made of: nodes, small graphs and inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import nir
@@ -12,6 +13,29 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Shape = tuple[int, ...]
 STEPS, BATCH = 16, 16
+N: Shape = (8,)
+MAP: Shape = (4, 6, 6)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph and what it is fed.
+
+    Attributes:
+        name: unique.
+        group: row of the table: a node type, or what is wired.
+        make: the graph, and the input (T, B, ...) of each Input node or of the only one.
+        dt: length of a step in the graph's unit of time.
+        recorded: spikes (T, B, ...) that somebody else recorded, if any.
+        stock: whether stock importers are asked, too.
+    """
+
+    name: str
+    group: str
+    make: Callable[[], tuple[nir.NIRGraph, Any]]
+    dt: float = 1.0
+    recorded: Callable[[], Array] | None = None
+    stock: bool = True
 
 
 def full(value: float, shape: Shape) -> Array:
@@ -66,3 +90,41 @@ def spikes(shape: Shape, *, seed: int = 0, rate: float = 0.3, steps: int = STEPS
 def weights(*shape: int, seed: int = 0) -> Array:
     """Eighths in -1..1."""
     return np.random.default_rng(seed).integers(-8, 9, shape) / 8
+
+
+def fields(shape: Shape, **values: float | Array) -> dict[str, Array]:
+    """Parameters of a node as arrays of one shape."""
+    return {name: np.array(np.broadcast_to(value, shape), float) for name, value in values.items()}
+
+
+def lif(shape: Shape = N, **values: float | Array) -> nir.LIF:
+    """A LIF with tau = 2 and threshold 1, apart from ``values``."""
+    given = {"tau": 2.0, "r": 1.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0, **values}
+    return nir.LIF(**fields(shape, **given))
+
+
+def integrate(shape: Shape = N, **values: float | Array) -> nir.IF:
+    """An IF with threshold 2, apart from ``values``."""
+    return nir.IF(**fields(shape, **{"r": 1.0, "v_threshold": 2.0, "v_reset": 0.0, **values}))
+
+
+def conv2d(out: int, inn: int, kernel: tuple[int, int] = (3, 3), **options: Any) -> nir.Conv2d:
+    """A Conv2d with padding 1 and stride 1, apart from ``options``."""
+    groups = options.get("groups", 1)
+    settings = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1, **options}
+    return nir.Conv2d(
+        input_shape=(6, 6), weight=weights(out, inn // groups, *kernel), bias=weights(out, seed=1), **settings
+    )
+
+
+def conv1d(**options: Any) -> nir.Conv1d:
+    """A Conv1d of 4 to 4 channels over 12 places, with padding 1 and stride 1 apart from ``options``."""
+    groups = options.get("groups", 1)
+    settings = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1, **options}
+    return nir.Conv1d(input_shape=12, weight=weights(4, 4 // groups, 3), bias=weights(4, seed=1), **settings)
+
+
+def pool(kind: type, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> nir.NIRNode:
+    """A pool."""
+    node: nir.NIRNode = kind(*(np.array(value) for value in (kernel, stride, padding)))
+    return node

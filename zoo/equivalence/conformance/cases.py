@@ -1,9 +1,8 @@
-"""The cases: node types and their corners, wiring, blocks, detectors, and files of the NIR paper."""
+"""The cases: node types and their corners, blocks, detectors, and files of the NIR paper. Wiring is in ``wiring.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -11,32 +10,27 @@ from typing import Any
 import nir
 import numpy as np
 
-from zoo.equivalence.conformance.building import Array, Builder, Shape, chain, full, grid, spikes, weights
+from zoo.equivalence.conformance.building import (
+    MAP,
+    Array,
+    Case,
+    N,
+    Shape,
+    chain,
+    conv1d,
+    conv2d,
+    fields,
+    full,
+    grid,
+    integrate,
+    lif,
+    pool,
+    spikes,
+    weights,
+)  # fmt: skip
+from zoo.equivalence.conformance.wiring import wiring_cases
 
 PAPER = Path(__file__).parent / "nir_paper"
-N: Shape = (8,)
-MAP: Shape = (4, 6, 6)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A graph and what it is fed.
-
-    Attributes:
-        name: unique.
-        group: row of the table: a node type, or what is wired.
-        make: the graph, and the input (T, B, ...) of each Input node or of the only one.
-        dt: length of a step in the graph's unit of time.
-        recorded: spikes (T, B, ...) that somebody else recorded, if any.
-        stock: whether stock importers are asked, too.
-    """
-
-    name: str
-    group: str
-    make: Callable[[], tuple[nir.NIRGraph, Any]]
-    dt: float = 1.0
-    recorded: Callable[[], Array] | None = None
-    stock: bool = True
 
 
 def _neuron(node: nir.NIRNode, shape: Shape = N, *, seed: int = 0) -> tuple[nir.NIRGraph, Array]:
@@ -45,42 +39,6 @@ def _neuron(node: nir.NIRNode, shape: Shape = N, *, seed: int = 0) -> tuple[nir.
 
 def _layer(node: nir.NIRNode, before: Shape, after: Shape, *, binary: bool = True) -> tuple[nir.NIRGraph, Array]:
     return chain(before, ("layer", node, after)), spikes(before) if binary else grid(before)
-
-
-def _fields(shape: Shape, **values: float | Array) -> dict[str, Array]:
-    return {name: np.array(np.broadcast_to(value, shape), float) for name, value in values.items()}
-
-
-def lif(shape: Shape = N, **values: float | Array) -> nir.LIF:
-    """A LIF with tau = 2 and threshold 1, apart from ``values``."""
-    given = {"tau": 2.0, "r": 1.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0, **values}
-    return nir.LIF(**_fields(shape, **given))
-
-
-def integrate(shape: Shape = N, **values: float | Array) -> nir.IF:
-    """An IF with threshold 2, apart from ``values``."""
-    return nir.IF(**_fields(shape, **{"r": 1.0, "v_threshold": 2.0, "v_reset": 0.0, **values}))
-
-
-def conv2d(out: int, inn: int, kernel: tuple[int, int] = (3, 3), **options: Any) -> nir.Conv2d:
-    """A Conv2d with padding 1 and stride 1, apart from ``options``."""
-    groups = options.get("groups", 1)
-    settings = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1, **options}
-    return nir.Conv2d(
-        input_shape=(6, 6), weight=weights(out, inn // groups, *kernel), bias=weights(out, seed=1), **settings
-    )
-
-
-def conv1d(**options: Any) -> nir.Conv1d:
-    """A Conv1d of 4 to 4 channels over 12 places, with padding 1 and stride 1 apart from ``options``."""
-    groups = options.get("groups", 1)
-    settings = {"stride": 1, "padding": 1, "dilation": 1, "groups": 1, **options}
-    return nir.Conv1d(input_shape=12, weight=weights(4, 4 // groups, 3), bias=weights(4, seed=1), **settings)
-
-
-def _pool(kind: type, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> nir.NIRNode:
-    node: nir.NIRNode = kind(*(np.array(value) for value in (kernel, stride, padding)))
-    return node
 
 
 def _linear_cases() -> Iterator[Case]:
@@ -128,8 +86,8 @@ def _convolution_cases() -> Iterator[Case]:
 def _pool_cases() -> Iterator[Case]:
     for kind in (nir.SumPool2d, nir.AvgPool2d):
         name, group = kind.__name__.lower(), kind.__name__
-        plain, padded = _pool(kind, (2, 2), (2, 2), (0, 0)), _pool(kind, (3, 3), (1, 1), (1, 1))
-        uneven = _pool(kind, (3, 2), (3, 1), (0, 0))
+        plain, padded = pool(kind, (2, 2), (2, 2), (0, 0)), pool(kind, (3, 3), (1, 1), (1, 1))
+        uneven = pool(kind, (3, 2), (3, 1), (0, 0))
         yield Case(name, group, partial(_layer, plain, MAP, (4, 3, 3)))
         yield Case(f"{name}-padding", group, partial(_layer, padded, MAP, MAP))
         yield Case(f"{name}-kernel-3x2", group, partial(_layer, uneven, MAP, (4, 2, 5)))
@@ -148,9 +106,9 @@ def _neuron_cases() -> Iterator[Case]:
         "lif-v_leak": ("LIF", lif(v_leak=0.25)),
         "lif-v_reset": ("LIF", lif(v_reset=0.25)),
         "lif-per-neuron-tau": ("LIF", lif(tau=spread, v_threshold=0.5)),
-        "li": ("LI", nir.LI(**_fields(N, tau=2.0, r=1.0, v_leak=0.0))),
-        "li-v_leak": ("LI", nir.LI(**_fields(N, tau=4.0, r=1.0, v_leak=0.5))),
-        "i": ("I", nir.I(**_fields(N, r=1.0))),
+        "li": ("LI", nir.LI(**fields(N, tau=2.0, r=1.0, v_leak=0.0))),
+        "li-v_leak": ("LI", nir.LI(**fields(N, tau=4.0, r=1.0, v_leak=0.5))),
+        "i": ("I", nir.I(**fields(N, r=1.0))),
         "cubalif": ("CubaLIF", _cuba(nir.CubaLIF, r=2.0, w_in=2.0, v_threshold=1.0, v_reset=0.0)),
         "cubalif-r=1": ("CubaLIF", _cuba(nir.CubaLIF, r=1.0, w_in=1.0, v_threshold=0.25, v_reset=0.0)),
         "cubali": ("CubaLI", _cuba(nir.CubaLI, r=1.0, w_in=1.0)),
@@ -167,113 +125,26 @@ def _neuron_cases() -> Iterator[Case]:
 
 
 def _cuba(kind: type, **values: float) -> nir.NIRNode:
-    node: nir.NIRNode = kind(**_fields(N, tau_syn=2.0, tau_mem=4.0, v_leak=0.0, **values))
+    node: nir.NIRNode = kind(**fields(N, tau_syn=2.0, tau_mem=4.0, v_leak=0.0, **values))
     return node
 
 
-def _fan_in(order: str) -> tuple[nir.NIRGraph, Array]:
-    """input -> a, b -> sum; ``order`` says in which order the edges into the sum are listed."""
-    builder = Builder(N)
-    builder.add("a", nir.Affine(weights(8, 8), weights(8, seed=1)), ["input"])
-    builder.add("b", nir.Affine(weights(8, 8, seed=2), weights(8, seed=3)), ["a"] if order == "skip" else ["input"])
-    builder.add("neuron", lif(), ["input", "b"] if order == "skip" else ["a", "b"])
-    builder.output("neuron")
-    return builder.graph(), spikes(N)
-
-
-def _fan_in_at_output() -> tuple[nir.NIRGraph, Array]:
-    builder = Builder(N)
-    for name, seed in (("a", 1), ("b", 2)):
-        builder.add(name, nir.Affine(weights(8, 8, seed=seed), weights(8, seed=seed + 5)), ["input"])
-    builder.output("a", "b")
-    return builder.graph(), spikes(N)
-
-
-def _two_outputs() -> tuple[nir.NIRGraph, Array]:
-    builder = Builder(N)
-    builder.add("a", lif(), ["input"])
-    builder.add("b", nir.Affine(weights(3, 8), weights(3, seed=1)), ["a"], (3,))
-    builder.output("a", name="first")
-    builder.output("b", name="second")
-    return builder.graph(), grid(N)
-
-
-def _two_inputs() -> tuple[nir.NIRGraph, Any]:
-    builder = Builder(N)
-    builder.nodes["other"], builder.shapes["other"] = nir.Input({"input": np.array(N)}), N
-    builder.add("neuron", lif(), ["input", "other"])
-    builder.output("neuron")
-    return builder.graph(), {"input": grid(N), "other": grid(N, seed=1)}
-
-
-def _feedback() -> tuple[nir.NIRGraph, Array]:
-    """A recurrent layer whose cycle goes through a Delay."""
-    builder = Builder(N)
-    builder.add("neuron", lif(v_threshold=0.5), ["input"])
-    builder.add("late", nir.Delay(full(1, N)), ["neuron"])
-    builder.add("recurrent", nir.Linear(weights(8, 8) / 2), ["late"])
-    builder.edges.append(("recurrent", "neuron"))
-    builder.output("neuron")
-    return builder.graph(), grid(N)
-
-
-def _soft_reset() -> tuple[nir.NIRGraph, Array]:
-    """The canonical soft-reset loop of DESIGN.md section 3."""
-    builder = Builder(N)
-    builder.add("u", nir.Scale(full(1, N)), ["input"])
-    builder.add("spike", nir.Threshold(full(1, N)), ["u"])
-    builder.add("reset", nir.Scale(full(-1, N)), ["spike"])
-    builder.add("late", nir.Delay(full(1, N)), ["u", "reset"])
-    builder.add("decay", nir.Scale(full(0.25, N)), ["late"])
-    builder.edges.append(("decay", "u"))
-    builder.output("spike")
-    return builder.graph(), grid(N)
-
-
-def _cycle_without_delay() -> tuple[nir.NIRGraph, Array]:
-    """LIF <-> w_rec as published files have it; the edge back into the neuron takes one step."""
-    builder = Builder(N)
-    builder.add("neuron", lif(v_threshold=0.5), ["input"])
-    builder.add("w_rec", nir.Linear(weights(8, 8) / 2), ["neuron"])
-    builder.edges.append(("w_rec", "neuron"))
-    builder.output("neuron")
-    return builder.graph(), grid(N)
-
-
-def _subgraph() -> tuple[nir.NIRGraph, Array]:
-    builder = Builder(N)
-    builder.add("inner", chain(N, ("neuron", lif(), None)), ["input"])
-    builder.output("inner")
-    return builder.graph(), grid(N)
-
-
-def _classifier() -> tuple[nir.NIRGraph, Array]:
-    """Conv2d, LIF, Conv2d, IF, SumPool2d, Flatten, Affine, LI."""
-    shape: Shape = (4, 6, 6)
-    layers: tuple[tuple[str, nir.NIRNode, Shape], ...] = (
-        ("conv1", conv2d(4, 4), shape),
-        ("lif", lif(shape), shape),
-        ("conv2", conv2d(4, 4), shape),
-        ("if", integrate(shape), shape),
-        ("pool", _pool(nir.SumPool2d, (2, 2), (2, 2), (0, 0)), (4, 3, 3)),
-        ("flatten", nir.Flatten({"input": np.array((4, 3, 3))}, 0, -1), (36,)),
-        ("fc", nir.Affine(weights(5, 36), weights(5, seed=1)), (5,)),
-        ("li", nir.LI(**_fields((5,), tau=2.0, r=1.0, v_leak=0.0)), (5,)),
-    )
-    return chain(shape, *layers), spikes(shape)
-
-
-def _wiring_cases() -> Iterator[Case]:
-    yield Case("fan-in", "fan-in", lambda: _fan_in("plain"))
-    yield Case("fan-in-skip", "fan-in", lambda: _fan_in("skip"))
-    yield Case("fan-in-at-output", "fan-in", _fan_in_at_output)
-    yield Case("two-outputs", "several outputs", _two_outputs)
-    yield Case("two-inputs", "several inputs", _two_inputs)
-    yield Case("feedback", "feedback through Delay", _feedback)
-    yield Case("soft-reset", "feedback through Delay", _soft_reset)
-    yield Case("cycle-without-delay", "cycle without Delay", _cycle_without_delay)
-    yield Case("subgraph", "subgraph", _subgraph)
-    yield Case("classifier", "network", _classifier)
+def _broadcast_cases() -> Iterator[Case]:
+    """Parameters that are one number in an array of one element, or one number per channel."""
+    channels: Shape = (4, 1, 1)
+    kinds: dict[str, tuple[nir.NIRNode, Shape]] = {
+        "lif": (lif((1,)), N),
+        "lif-channels": (lif(channels, tau=np.array([1.0, 2, 4, 8]).reshape(channels), v_threshold=0.5), MAP),
+        "if": (integrate((1,)), N),
+        "if-channels": (integrate(channels), MAP),
+        "li": (nir.LI(**fields((1,), tau=2.0, r=1.0, v_leak=0.0)), N),
+        "scale": (nir.Scale(np.array([1.5])), N),
+        "scale-channels": (nir.Scale(weights(*channels) + 2), MAP),
+        "threshold": (nir.Threshold(np.array([0.75])), N),
+        "delay": (nir.Delay(np.array([2.0])), N),
+    }
+    for name, (node, shape) in kinds.items():
+        yield Case(f"broadcast-{name}", "parameters that broadcast", partial(_neuron, node, shape))
 
 
 def _recording(column: int, name: str = "lif_norse.csv") -> Array:
@@ -330,7 +201,8 @@ def _detector_cases() -> Iterator[Case]:
 def all_cases() -> dict[str, Case]:
     """Every case by name."""
     groups = (
-        _linear_cases, _convolution_cases, _pool_cases, _neuron_cases, _wiring_cases, _paper_cases, _detector_cases,
+        _linear_cases, _convolution_cases, _pool_cases, _neuron_cases, _broadcast_cases, wiring_cases, _paper_cases,
+        _detector_cases,
     )  # fmt: skip
     cases = [case for group in groups for case in group()]
     return {case.name: case for case in cases}

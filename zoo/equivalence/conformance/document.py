@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from zoo.equivalence.conformance.judging import EXACT
 from zoo.equivalence.conformance.reasons import reason
-from zoo.equivalence.conformance.suite import Result
+from zoo.equivalence.conformance.suite import STOCK_SECONDS, Result
 
 INTRODUCTION = """# Conformance: who runs NIR as it says
 
@@ -16,8 +16,9 @@ machine. The judge is the numpy interpreter of the discrete-time contract (`nir_
 
 * **exact**: every spike identical; analog values within 1e-9 of the judge (adapters, float64) or 1e-5 (stock importers,
   float32).
-* **refuses**: says clearly that it cannot run this. For a format that leaves time steps open, that is a good answer.
-* **wrong**: runs, and gives other numbers. **crashes**: an error that does not say what is unsupported. **hangs**: killed.
+* **refuses**: an error of its own that says what it cannot run. For a format that leaves time steps open, a good answer.
+* **wrong**: runs, and gives other numbers. **crashes**: any other error. **hangs**: still computing after {seconds:g} seconds
+  of processor time.
 
 Where a row holds several cases, the cell counts them. Inputs tie with thresholds on purpose: T = 16 steps, 16 samples.
 """
@@ -25,7 +26,8 @@ ADAPTERS = "\n## The zoo's adapters\n\n{versions}\n\n"
 STOCK = """
 ## The frameworks' own importers
 
-Each gets the file that stock `nir` wrote, read back by stock `nir`, in the unit of time that it expects.
+Each gets the file that stock `nir` wrote, read back by stock `nir`, in the unit of time and with the order of axes that it
+expects: snnTorch with dt = 1e-4, Spyx with channels last. IF has r = 1 for all of them.
 
 {versions}
 
@@ -53,7 +55,7 @@ def explain(result: Result) -> str:
     """What came of a case, and why where that is known."""
     if result.verdict.outcome == EXACT:
         return ""
-    known = "" if result.subject.adapter else reason(result.subject.name, result.case.name)
+    known = "" if result.subject.adapter else reason(result.subject.name, result.case.name, result.verdict.outcome)
     return "; ".join(part for part in (result.verdict.detail, known) if part)
 
 
@@ -61,7 +63,7 @@ def markdown(results: Sequence[Result]) -> str:
     """The whole page."""
     ours = [one for one in results if one.subject.adapter]
     theirs = [one for one in results if not one.subject.adapter]
-    text = INTRODUCTION.format(cases=len({one.case.name for one in results}))
+    text = INTRODUCTION.format(cases=len({one.case.name for one in results}), seconds=STOCK_SECONDS)
     text += ADAPTERS.format(versions=_versions(ours)) + table(ours) + _list("Refusals of adapters", ours)
     text += (
         STOCK.format(versions=_versions(theirs))

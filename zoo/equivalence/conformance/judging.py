@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import dis
 import re
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from zoo.equivalence.conformance.building import Array
-from zoo.equivalence.conformance.cases import Case
-from zoo.equivalence.conformance.subjects import Outputs, Subject
+from zoo.equivalence.conformance.building import Array, Case
+from zoo.equivalence.conformance.subjects import Outputs, Subject, UnexpectedOutputError
 from zoo.errors import UnsupportedGraphError, ZooError
 
 EXACT, REFUSES, WRONG, CRASHES, HANGS = "exact", "refuses", "wrong", "crashes", "hangs"
 _CLEAR = re.compile(
-    r"not (?:yet )?(?:be )?(?:supported|implemented)|unsupported|only supports?|must (?:be (?!divisible)|equal)"
-    r"|cannot be (?:mapped|converted)|no (?:mapping|conversion)|takes one input only",
+    r"not (?:currently |yet )?(?:be )?(?:supported|implemented)|unsupported|only supports?|must (?:be|equal)"
+    r"|cannot be (?:mapped|converted)|no (?:mapping|conversion)|unknown node type|has no \w+ module|only .* allowed",
     re.IGNORECASE,
 )
+"""What a message has to say for an error to be a refusal."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,15 @@ class Verdict:
     detail: str = ""
 
 
-def judge(subject: Subject, case: Case) -> Verdict:
-    """Run a case and compare with the reference, and with what somebody recorded."""
-    expected = expectation(case)
+def judge(subject: Subject, case: Case, expected: Outputs | None = None) -> Verdict:
+    """Run a case and compare with the reference, and with what somebody recorded.
+
+    Args:
+        subject: whom to examine.
+        case: what to run.
+        expected: what :func:`expectation` makes of the case, if that is known already.
+    """
+    expected = expectation(case) if expected is None else expected
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -46,11 +54,32 @@ def judge(subject: Subject, case: Case) -> Verdict:
         return Verdict(REFUSES, error.reasons[0])
     except ZooError as error:
         return Verdict(CRASHES, str(error))
+    except UnexpectedOutputError as error:
+        return Verdict(WRONG, str(error))
     except Exception as error:  # noqa: BLE001 - whatever a stock importer raises is the result
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
-        clear = isinstance(error, NotImplementedError) or _CLEAR.search(str(error))
-        return Verdict(REFUSES if clear else CRASHES, text)
+        return Verdict(REFUSES if is_refusal(error, subject.modules) else CRASHES, text)
     return compare(expected if subject.adapter else _outputs_only(expected), found, exact=subject.adapter is not None)
+
+
+def is_refusal(error: BaseException, modules: Collection[str]) -> bool:
+    """Whether an importer itself says what it cannot run.
+
+    It does where a ``raise`` or ``assert`` of its own packages made the error, with a message that says what is not supported.
+    An error that comes out of the libraries below it, such as a shape that does not fit, is a crash.
+
+    Args:
+        error: as caught.
+        modules: packages of the importer.
+    """
+    frame = error.__traceback__
+    if frame is None:
+        return False
+    while frame.tb_next is not None:
+        frame = frame.tb_next
+    code, package = frame.tb_frame.f_code, str(frame.tb_frame.f_globals.get("__name__")).partition(".")[0]
+    raised = dis.opname[code.co_code[frame.tb_lasti]] == "RAISE_VARARGS"
+    return package in modules and raised and bool(_CLEAR.search(str(error)))
 
 
 def expectation(case: Case) -> Outputs:

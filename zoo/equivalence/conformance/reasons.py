@@ -7,79 +7,91 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from zoo.equivalence.conformance.judging import REFUSES, WRONG
+
+_FLATTEN = "nir.Flatten's axes do not count the batch, but are passed to torch.nn.Flatten as they are"
+_DEPTH_FIRST = "nodes run in depth-first order: one branch runs after the node that sums it"
+_LEAKY = "IF becomes Leaky(beta=0.9, init_hidden=False), whose (spikes, state) pair is passed on as it is"
+_FIRST_TAU = "the threshold is scaled by the first of the time constants"
+_CYCLE = "does not return from sorting a graph with a cycle"
+_SINABS_IF = "several spikes per step, subtraction instead of reset, fires at >= threshold, r and v_reset ignored"
+
 REASONS: tuple[tuple[str, str, str], ...] = (
-    ("*", "flatten*", "nir.Flatten's axes do not count the batch, but are passed to torch.nn.Flatten as they are"),
+    ("spyx*", "conv2d-groups*", "groups is ignored"),
+    ("spyx*", "conv2d-depthwise", "groups is ignored"),
+    ("spyx*", "conv2d-dilation", "dilation is ignored"),
+    ("spyx*", "flatten*", "every Flatten flattens all axes, with channels last"),
+    ("*", "flatten*", _FLATTEN),
     ("*", "sumpool2d-padding", "the padding of nir.SumPool2d is dropped (nirtorch issue 44)"),
     ("*", "conv2d-depthwise", "in_channels is read from weight.shape[1], which nir divides by groups"),
+    ("*", "edge-twice*", "an edge that is listed twice counts once"),
+    ("sinabs*", "two-outputs", "one Output is returned"),
+    ("norse*", "two-outputs", "one Output is returned"),
+    ("spyx*", "two-outputs", "graphs are run as a chain"),
     ("*", "two-outputs", "nirtorch's executor puts each Output back into its queue while the other one is waiting"),
+    ("snntorch*", "two-inputs", "both Inputs get the same name in torch.fx"),
+    ("spikingjelly*", "two-inputs", "both Inputs get the same name in torch.fx"),
+    ("*", "two-inputs", "the model takes one input; the other one is dropped without a word"),
+    ("norse*", "fan-in*", _DEPTH_FIRST),
+    ("sinabs*", "fan-in*", _DEPTH_FIRST),
+    ("spyx*", "fan-in*", "graphs are run as a chain; neurons fire before they integrate and subtract"),
     ("*", "fan-in-at-output", "several edges into an Output are returned side by side, not summed"),
     ("nirtorch*", "affine*", "the default map assigns weight.bias instead of bias, so that the bias stays random"),
-    (
-        "snntorch*",
-        "if*",
-        "IF becomes Leaky(beta=0.9, init_hidden=False), whose (spikes, state) pair is passed on as it is",
-    ),
+    ("snntorch*", "if*", _LEAKY),
+    ("snntorch*", "broadcast-if*", _LEAKY),
     ("snntorch*", "*v_reset", "v_reset is ignored"),
-    ("snntorch*", "lif-per-neuron-tau", "the threshold is scaled by the first of the time constants"),
+    ("snntorch*", "lif-per-neuron-tau", _FIRST_TAU),
+    ("snntorch*", "broadcast-lif-channels", _FIRST_TAU),
     ("snntorch*", "cycle-without-delay", "the input of the recurrent subgraph also passes through w_rec"),
     ("norse*", "*-r*", "r is ignored"),
     ("norse*", "lif-v_leak", "the initial potential is v_leak instead of 0"),
     ("norse*", "*v_reset", "v_reset of the file is ignored"),
-    ("norse*", "fan-in", "nodes run in depth-first order: one branch runs after the node that sums it"),
-    ("norse*", "fan-in-at-output", "nodes run in depth-first order: one branch runs after the Output"),
-    ("norse*", "two-outputs", "one Output is returned"),
     ("norse*", "feedback", "Delay has no module and is dropped without a word"),
     (
         "norse*",
-        "classifier",
-        "nir.Flatten's axes do not count the batch, but are passed to torch.nn.Flatten as they are",
+        "cycle-with-bias",
+        "recurrent weights do not run in the first step, so that their bias is missing there",
     ),
-    (
-        "norse*",
-        "paper-cnn",
-        "nir.Flatten's axes do not count the batch, but are passed to torch.nn.Flatten as they are",
-    ),
-    (
-        "spikingjelly*",
-        "*-v_reset",
-        "v_reset is also taken as the initial potential, and neurons fire at v >= threshold",
-    ),
-    ("spikingjelly*", "*", "neurons fire at v >= threshold, nir says v > threshold"),
-    ("sinabs*", "fan-in*", "nodes run in depth-first order: one branch runs after the node that sums it"),
-    ("sinabs*", "two-outputs", "one Output is returned"),
-    ("sinabs*", "li*", "decays by exp(-1/tau) with tau in seconds taken for steps, and input times 1 - exp(-1/tau)"),
-    (
-        "sinabs*",
-        "if*",
-        "several spikes per step, subtraction instead of reset, fires at >= threshold, r and v_reset ignored",
-    ),
-    (
-        "sinabs*",
-        "*",
-        "decays by exp(-1/tau), several spikes per step, subtraction instead of reset, fires at >= threshold",
-    ),
-    ("spyx*", "scale*", "Scale has no module and is dropped without a word"),
+    ("norse*", "classifier", _FLATTEN),
+    ("norse*", "paper-cnn", _FLATTEN),
+    ("spikingjelly*", "*-v_reset", "v_reset is also the initial potential, and neurons fire at v >= threshold"),
+    ("sinabs*", "li*", "decays by exp(-1/tau), and tau is in steps"),
+    ("sinabs*", "broadcast-li", "decays by exp(-1/tau), and tau is in steps"),
+    ("spyx*", "*scale*", "Scale has no module and is dropped without a word"),
     ("spyx*", "conv1d*", "Conv1d has no module and is dropped without a word"),
     ("spyx*", "avgpool2d*", "AvgPool2d has no module and is dropped without a word"),
-    ("spyx*", "sumpool2d*", "pools as if channels came last"),
-    ("spyx*", "flatten*", "every Flatten flattens all axes, channels last"),
-    ("spyx*", "delay*", "Delay has no module and is dropped without a word"),
+    ("spyx*", "delay", "Delay has no module and is dropped without a word"),
+    ("spyx*", "broadcast-delay", "Delay has no module and is dropped without a word"),
+    ("spyx*", "delay-*", "Delay has no module and is dropped without a word"),
     ("spyx*", "threshold", "Threshold alone has no module and is dropped without a word"),
+    ("spyx*", "broadcast-threshold", "Threshold alone has no module and is dropped without a word"),
     ("spyx*", "i", "I has no module and is dropped without a word"),
     ("spyx*", "cubali", "CubaLI has no module and is dropped without a word"),
-    ("spyx*", "feedback", "does not return from sorting a graph with a cycle"),
-    ("spyx*", "soft-reset", "does not return from sorting a graph with a cycle"),
+    ("spyx*", "broadcast-*", "the shape of a neuron is taken from its parameters"),
+    ("spyx*", "feedback", _CYCLE),
+    ("spyx*", "soft-reset", _CYCLE),
+    ("spyx*", "cycle-through-subgraph", _CYCLE),
+    ("spyx*", "cycle-into-weights", _CYCLE),
     ("spyx*", "*digits", "does not return from sorting a graph with branches"),
-    ("spyx*", "fan-in*", "graphs are run as a chain; neurons fire before they integrate and subtract"),
-    ("spyx*", "two-outputs", "graphs are run as a chain"),
+)
+"""(subject, case, why), as patterns; the first that fits holds."""
+DYNAMICS: tuple[tuple[str, str, str], ...] = (
+    ("spikingjelly*", "*", "neurons fire at v >= threshold, nir says v > threshold"),
+    ("sinabs*", "if*", _SINABS_IF),
+    ("sinabs*", "broadcast-if*", _SINABS_IF),
+    ("sinabs*", "*", f"decays by exp(-1/tau), {_SINABS_IF.partition(', r and')[0]}"),
     (
         "spyx*",
         "*",
         "neurons fire before they integrate (one step late) and subtract; r, v_leak and v_reset are ignored",
     ),
 )
+"""The same for neurons that follow other equations: why numbers are wrong where nothing else explains it."""
 
 
-def reason(subject: str, case: str) -> str:
-    """What is known of a failure; empty where nothing is."""
-    return next((text for who, which, text in REASONS if fnmatchcase(subject, who) and fnmatchcase(case, which)), "")
+def reason(subject: str, case: str, outcome: str) -> str:
+    """What is known of a failure; empty where nothing is, and for refusals, which speak for themselves."""
+    if outcome == REFUSES:
+        return ""
+    known = REASONS + DYNAMICS if outcome == WRONG else REASONS
+    return next((text for who, which, text in known if fnmatchcase(subject, who) and fnmatchcase(case, which)), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,8 +12,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from zoo.equivalence.conformance.building import Array
-from zoo.equivalence.conformance.cases import Case
+from zoo.equivalence.conformance.building import Array, Case
 
 Outputs = dict[str, Array]
 
@@ -26,12 +26,23 @@ class Subject:
         package: distribution whose version is noted.
         run: case -> outputs (T, B, ...) by Output node.
         adapter: name of the backend, for an adapter of the zoo.
+        modules: Python packages that the importer consists of: what they raise is what the importer says.
     """
 
     name: str
     package: str
     run: Callable[[Case], Outputs]
     adapter: str | None = None
+    modules: tuple[str, ...] = ()
+
+    def load(self) -> None:
+        """Import the framework, so that the time it takes does not count as a case's."""
+        for module in self.modules:
+            importlib.import_module(module)
+
+
+class UnexpectedOutputError(Exception):
+    """A model ran, but what it returned is not one value per Output node."""
 
 
 def _adapter(name: str) -> Callable[[Case], Outputs]:
@@ -93,9 +104,8 @@ def _single(graph: nir.NIRGraph, result: Any) -> Outputs:
 
 
 def _one_input(x: Any) -> Array:
-    if isinstance(x, Mapping):
-        raise NotImplementedError("the importer's model takes one input only")
-    array: Array = x
+    """What a stock importer's model is given: none takes more than one input, and none says so."""
+    array: Array = next(iter(x.values())) if isinstance(x, Mapping) else x
     return array
 
 
@@ -109,7 +119,7 @@ def _steps(network: Any, x: Array) -> Array:
             result = network(current, state)
             out, state = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
             if isinstance(out, tuple | list):
-                raise TypeError(f"the model returns {len(out)} values where one output is expected")
+                raise UnexpectedOutputError(f"the model returns {len(out)} values where one output is expected")
             outputs.append(out)
     stacked: Array = torch.stack(outputs).numpy()
     return stacked
@@ -162,8 +172,18 @@ def _spyx(case: Case) -> Outputs:
     import spyx
 
     graph, x = reread(case)
-    _, outputs = spyx.nir.from_nir(graph, jnp.asarray(_one_input(x), jnp.float32), dt=1)
-    return _single(graph, outputs)
+    given = jnp.asarray(_channels_last(_one_input(x)), jnp.float32)
+    _, outputs = spyx.nir.from_nir(graph, given, dt=1)
+    return _single(graph, _channels_first(np.asarray(outputs)))
+
+
+def _channels_last(x: Array) -> Array:
+    """(T, B, C, H, W) -> (T, B, H, W, C), as the comment "shape conventions" in spyx/nir.py says; others as they are."""
+    return np.moveaxis(x, 2, -1) if x.ndim == 5 else x
+
+
+def _channels_first(x: Array) -> Array:
+    return np.moveaxis(x, -1, 2) if x.ndim == 5 else x
 
 
 def all_subjects() -> dict[str, Subject]:
@@ -174,11 +194,11 @@ def all_subjects() -> dict[str, Subject]:
     }  # fmt: skip
     adapters = [Subject(name, package, _adapter(name), name) for name, package in packages.items()]
     stock = [
-        Subject("snntorch import_from_nir", "snntorch", _snntorch),
-        Subject("norse from_nir", "norse", _norse),
-        Subject("spikingjelly import_from_nir", "spikingjelly", _spikingjelly),
-        Subject("sinabs from_nir", "sinabs", _sinabs),
-        Subject("spyx from_nir", "spyx", _spyx),
-        Subject("nirtorch nir_to_torch", "nirtorch", _nirtorch),
+        Subject("snntorch import_from_nir", "snntorch", _snntorch, modules=("snntorch", "nirtorch")),
+        Subject("norse from_nir", "norse", _norse, modules=("norse", "nirtorch")),
+        Subject("spikingjelly import_from_nir", "spikingjelly", _spikingjelly, modules=("spikingjelly", "nirtorch")),
+        Subject("sinabs from_nir", "sinabs", _sinabs, modules=("sinabs", "nirtorch")),
+        Subject("spyx from_nir", "spyx", _spyx, modules=("spyx",)),
+        Subject("nirtorch nir_to_torch", "nirtorch", _nirtorch, modules=("nirtorch",)),
     ]
     return {subject.name: subject for subject in [*adapters, *stock]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,13 +13,18 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import IO, TypeVar
 
-from zoo.equivalence.conformance.cases import Case, all_cases
+from zoo.equivalence.conformance.building import Case
+from zoo.equivalence.conformance.cases import all_cases
 from zoo.equivalence.conformance.judging import CRASHES, HANGS, Verdict
 from zoo.equivalence.conformance.subjects import Subject, all_subjects
 from zoo.errors import InvalidInputError
 from zoo.support.progress import progress_bar
 
-START_SECONDS, CASE_SECONDS, STOCK_SECONDS = 120.0, 120.0, 20.0
+WORKER = "zoo.equivalence.conformance.worker"
+CASE_SECONDS, STOCK_SECONDS = 3600.0, 40.0
+"""Processor time after which an adapter, or a stock importer, counts as hanging."""
+WALL_SECONDS = 3600.0
+"""Time after which a process that waits for something counts as hanging."""
 
 
 T = TypeVar("T")
@@ -39,7 +45,7 @@ class Examiner:
 
     Args:
         subject: whom to examine.
-        seconds: after which a case counts as hanging.
+        seconds: of processor time, after which a case counts as hanging.
     """
 
     def __init__(self, subject: Subject, seconds: float) -> None:
@@ -59,24 +65,26 @@ class Examiner:
         except BrokenPipeError:
             self.close()
             return Verdict(CRASHES, "the process died before the case")
-        line = _line(self.process.stdout, self.seconds)
+        line = _line(self.process.stdout)
         if line is None:
             self.close()
-            return Verdict(HANGS, f"killed after {self.seconds:g} seconds")
+            return Verdict(HANGS, f"waits for something that does not come; killed after {WALL_SECONDS:g} seconds")
         if not line:
             code = self.process.wait()
             self.close()
+            if code == -signal.SIGPROF:
+                return Verdict(HANGS, f"still computing after {self.seconds:g} seconds of processor time")
             return Verdict(CRASHES, f"the process died with exit code {code}")
         return Verdict(*json.loads(line))
 
     def _start(self) -> bool:
         environment = {**os.environ, "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
         self.process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [sys.executable, "-W", "ignore", "-m", "zoo.equivalence.conformance.worker", self.subject.name],
+            [sys.executable, "-W", "ignore", "-m", WORKER, self.subject.name, str(self.seconds)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
         )  # fmt: skip
         assert self.process.stdout is not None  # noqa: S101 - a pipe
-        if _line(self.process.stdout, START_SECONDS) == "ready\n":
+        if _line(self.process.stdout) == "ready\n":
             return True
         self.close()
         return False
@@ -89,9 +97,9 @@ class Examiner:
             self.process = None
 
 
-def _line(stream: IO[str], seconds: float) -> str | None:
+def _line(stream: IO[str]) -> str | None:
     """The next line; empty at the end; None if none comes in time. The worker writes whole lines only."""
-    ready, _, _ = select.select([stream], [], [], seconds)
+    ready, _, _ = select.select([stream], [], [], WALL_SECONDS)
     return stream.readline() if ready else None
 
 
@@ -103,7 +111,7 @@ def examine(
     Args:
         subjects: names; by default everybody.
         cases: names; by default all.
-        stock_seconds: after which a stock importer counts as hanging.
+        stock_seconds: of processor time, after which a stock importer counts as hanging.
 
     Raises:
         InvalidInputError: an unknown name.
