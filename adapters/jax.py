@@ -39,8 +39,6 @@ Parameters = Mapping[str, Any]
 """By node and by name; a neuron's also by membrane."""
 _TYPES = {torch.float32: np.float32, torch.float64: np.float64}
 _PLATFORMS = {"cpu": "cpu", "cuda": "gpu", "xpu": "gpu"}
-_UNROLLED = 4
-"""Time steps of a neuron that are compiled as one."""
 
 
 class JaxRunnable:
@@ -226,7 +224,7 @@ class _Run:
             return state, (y, potential if name in self.wanted else None)
 
         rest = (jnp.zeros_like(x[0]),) * op.membranes
-        self.values[name], potential = lax.scan(step, rest, x, unroll=min(_UNROLLED, self.length))[1]
+        self.values[name], potential = lax.scan(step, rest, x)[1]
         if potential is not None:
             self.potentials[name] = potential
 
