@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -82,8 +83,9 @@ def is_refusal(error: BaseException, modules: Collection[str]) -> bool:
     return package in modules and raised and bool(_CLEAR.search(str(error)))
 
 
+@cache
 def expectation(case: Case) -> Outputs:
-    """What the contract makes of a case: outputs, and spikes of every neuron node."""
+    """What the contract makes of a case: outputs, and spikes of every neuron node. Computed once in a process."""
     from zoo.nir_graphs import importing, reference
 
     graph, x = case.make()
