@@ -161,7 +161,7 @@ def _require_token(client: Client) -> None:
 
 def _holds(api: HfApi, repo: str, revision: str, files: Mapping[str, Path]) -> bool:
     """Whether a revision holds exactly these files, apart from what the Hub itself adds."""
-    import hashlib
+    from huggingface_hub.utils.sha import git_hash
 
     there = {
         file.rfilename: file for file in api.model_info(repo, revision=revision, files_metadata=True).siblings or []
@@ -171,12 +171,10 @@ def _holds(api: HfApi, repo: str, revision: str, files: Mapping[str, Path]) -> b
         return False
     for name, path in files.items():
         file: Any = there[name]
-        if file.lfs is not None:
-            same = file.lfs.sha256 == digest(path).sha256
-        else:
-            data = path.read_bytes()
-            same = file.blob_id == hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-        if not same:
+        there_is, here_is = (
+            (file.blob_id, git_hash(path.read_bytes())) if file.lfs is None else (file.lfs.sha256, digest(path).sha256)
+        )
+        if there_is != here_is:
             return False
     return True
 

@@ -7,7 +7,6 @@ the files in ``FILES`` are ever asked for. A commit that is in the cache costs n
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -139,8 +138,9 @@ def _is_what_its_name_says(content: Path) -> bool:
     """Whether a small file of the cache has the content that git's name for it stands for; True where it has no such name."""
     if COMMIT.fullmatch(content.name) is None:
         return True
-    data = content.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == content.name
+    from huggingface_hub.utils.sha import git_hash
+
+    return git_hash(content.read_bytes()) == content.name
 
 
 class _Download:

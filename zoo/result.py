@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image
 
 from zoo.errors import InvalidInputError
 from zoo.support.files import replace_atomically
@@ -22,19 +23,22 @@ with warnings.catch_warnings():
 
 Pixels = npt.NDArray[np.uint8]
 
-_COLOURS = (
-    "#d7263d",
-    "#1b998b",
-    "#2e86de",
-    "#f46036",
-    "#8e44ad",
-    "#3a7d44",
-    "#b8860b",
-    "#c2185b",
-    "#00838f",
-    "#5d4037",
+_COLOURS = sv.ColorPalette.from_hex(
+    ["#d7263d", "#1b998b", "#2e86de", "#f46036", "#8e44ad", "#3a7d44", "#b8860b", "#c2185b", "#00838f", "#5d4037"]
 )
+_ON_COLOURS = sv.ColorPalette(
+    [sv.Color.BLACK if sum(one.as_rgb()) > 420 else sv.Color.WHITE for one in _COLOURS.colors]
+)
+"""Of the text on each of them."""
 _SMALLEST_PLOT = 480  # pixels on the longer side, so that names stay legible on small pictures
+
+
+@cache
+def _font() -> str:
+    """matplotlib's own font: Pillow's and OpenCV's have ASCII only, and class names have more."""
+    from matplotlib import get_data_path
+
+    return str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 @dataclass(frozen=True)
@@ -125,31 +129,28 @@ class Result:
         }
 
     def plot(self) -> Pixels:
-        """The picture (H, W, 3) with boxes, names and confidences; small pictures are enlarged."""
+        """The image (H, W, 3) with boxes, names and confidences, the strongest on top; small images are enlarged."""
         height, width = self.image.shape[:2]
         zoom = max(1, -(-_SMALLEST_PLOT // max(height, width)))
-        picture = Image.fromarray(self.image).resize((width * zoom, height * zoom), Image.Resampling.BICUBIC)
-        draw = ImageDraw.Draw(picture)
-        font = ImageFont.load_default(size=max(12, max(picture.size) // 36))
-        line = max(2, max(picture.size) // 300)
+        scene = Image.fromarray(self.image).resize((width * zoom, height * zoom), Image.Resampling.BICUBIC)
         boxes = self.boxes
-        for xyxy, confidence, index in reversed(list(zip(boxes.xyxy, boxes.conf, boxes.cls, strict=True))):
-            colour = _COLOURS[int(index) % len(_COLOURS)]
-            corners = [float(value) * zoom for value in xyxy]
-            draw.rectangle(corners, outline=colour, width=line)
-            self._label(draw, f"{self.class_names[index]} {confidence:.2f}", corners, colour, font)
-        return np.asarray(picture)
-
-    @staticmethod
-    def _label(draw: ImageDraw.ImageDraw, text: str, corners: list[float], colour: str, font: Any) -> None:
-        """A name on a coloured ground above the box, or inside it where there is no room above."""
-        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-        width, height = right - left + 6, bottom - top + 6
-        x = max(0.0, min(corners[0], draw.im.size[0] - width))
-        y = corners[1] - height if corners[1] >= height else corners[1]
-        draw.rectangle([x, y, x + width, y + height], fill=colour)
-        light = sum(ImageColor.getrgb(colour)[:3]) > 420
-        draw.text((x + 3 - left, y + 3 - top), text, fill="black" if light else "white", font=font)
+        order = slice(None, None, -1)
+        found = sv.Detections(xyxy=boxes.xyxy[order] * zoom, confidence=boxes.conf[order], class_id=boxes.cls[order])
+        names = [
+            f"{self.class_names[index]} {confidence:.2f}"
+            for index, confidence in zip(boxes.cls[order], boxes.conf[order], strict=True)
+        ]
+        line, text = max(2, max(scene.size) // 300), max(12, max(scene.size) // 36)
+        scene = sv.BoxAnnotator(color=_COLOURS, thickness=line).annotate(scene, found)
+        labels = sv.RichLabelAnnotator(
+            color=_COLOURS,
+            text_color=_ON_COLOURS,
+            font_path=_font(),
+            font_size=text,
+            text_padding=3,
+            smart_position=True,
+        )
+        return np.asarray(labels.annotate(scene, found, names))
 
     def save(self, path: str | Path) -> Path:
         """Write :meth:`plot` as a picture file, whole or not at all.

@@ -46,6 +46,25 @@ def test_small_pictures_are_enlarged_and_boxes_drawn_where_they_are() -> None:
     assert not changed[350:].any()
 
 
+def test_colours_are_those_of_the_classes() -> None:
+    bottom = result(1).plot()[5 * 60, 5 * 15 : 5 * 35]  # edge of the first box; the image is enlarged five times
+    assert np.unique(bottom, axis=0).tolist() == [[0x1B, 0x99, 0x8B]]
+
+
+def test_labels_stay_in_the_image_and_have_more_than_ascii() -> None:
+    image = np.zeros((480, 480, 3), np.uint8)
+    at_the_border = np.array([[0, 0, 50, 40], [440, 430, 480, 480]], float)
+    drawn = [
+        Result.from_rows(at_the_border, np.array([0.9, 0.8]), np.array([0, 0]), class_names=[name], image=image).plot()
+        for name in ("Ampel\u00e4", "Ampel\u00f6", "\u0410\u043c")
+    ]
+    for one in drawn:
+        text = (one == 255).all(-1)
+        assert text[:60].any()
+        assert text[380:].any()
+    assert not np.array_equal(drawn[0], drawn[1])  # no box in the place of a letter
+
+
 def test_saving(tmp_path: Path) -> None:
     path = result().save(tmp_path / "new" / "a.png")
     assert np.array_equal(np.asarray(Image.open(path)), result().plot())

@@ -39,7 +39,7 @@ def from_config(config: ModelConfig) -> Detector:
     """
     family, size = registry.check(config)
     with _explained(config):
-        network, encoder = family.build_network(size, config), family.build_encoder(size, config)
+        encoder, network = family.build_encoder(size, config), family.build_network(size, config)
     if config.fused:
         _deploy(network, config)
     detector = Detector(network, config, encoder, paper=family.paper)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.detectors.spikeyolo.reparam import RepConv, SepRepConv
-from zoo.layers.conv import ConvBN, affine_of, batch_norm, fold, plain_conv
+from zoo.layers.conv import ConvBN, TransposedConvBN, affine_of, batch_norm, fold, plain_conv
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -87,3 +87,31 @@ def test_border_uses_running_statistics_in_training() -> None:
     padded = layer.pad(torch.randn(2, 4, 5, 5, dtype=torch.float64))
     # the forward pass updates the statistics after the border was computed from them
     assert torch.equal(padded[0, :, 0, 0], shift)
+
+
+def test_stock_folding_rounds_more_than_once() -> None:
+    """torch.fx folds in the type of the weights: its float32 constants are not the exact ones, rounded. Ours are."""
+    from torch.fx.experimental.optimization import fuse
+
+    layer = ConvBN(16, 32, 3)
+    randomise(layer)
+    with torch.no_grad():
+        layer.float().eval()
+    ours = layer.fuse()
+    (stock,) = (m for m in fuse(layer).modules() if isinstance(m, nn.Conv2d))
+    scale = layer.bn.weight.double() / (layer.bn.running_var.double() + layer.bn.eps).sqrt()  # type: ignore[union-attr]
+    exact = layer.conv.weight.double() * scale.view(-1, 1, 1, 1)
+    assert torch.equal(ours.weight.float(), exact.float())
+    assert (stock.weight != exact.float()).float().mean() > 0.1
+
+
+def test_transposed_convolutions_fold_exactly() -> None:
+    layer = TransposedConvBN(3, 5)
+    randomise(layer)
+    x = torch.randn(2, 3, 6, 4, dtype=torch.float64)
+    assert close(layer.fuse()(x), layer(x))
+
+
+def test_norms_without_statistics_are_refused() -> None:
+    with pytest.raises(ValueError, match="without running statistics"):
+        fold(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))
