@@ -113,7 +113,8 @@ class TorchRunnable(nn.Module):
 
     def forward(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Input (T, B, ...), or one per Input node -> outputs (T, B, ...) by Output node, from rest."""
-        given, parameters = self._given(x), list(self.parameters())
+        given = self._given(x)
+        parameters = list(self.parameters()) if torch.is_grad_enabled() else []
         if not torch.is_grad_enabled() or not any(value.requires_grad for value in (*given.values(), *parameters)):
             return self._fast(given)
         if self.training or not all(

@@ -62,10 +62,10 @@ class Context:
     def take(self, terms: Sequence[Key]) -> Tensor:
         """Sum of the terms, left to right; drops what nobody reads any more."""
         total = self.values[terms[0]]
-        for index, term in enumerate(terms[1:]):
-            value = self.values[term]
-            # from the second addition on the sum is ours alone and can be changed in place
-            total = total + value if index == 0 else total.add_(value)
+        if len(terms) > 1:
+            total = total + self.values[terms[1]]
+            for term in terms[2:]:
+                total.add_(self.values[term])  # the sum is ours alone
         self.release(terms)
         return total
 

@@ -110,18 +110,19 @@ class Levels(Constants):
     @property
     def thresholds(self) -> list[Tensor]:
         """Rounded to the working type."""
-        return [self.get_buffer(f"threshold{index}") for index in range(self.size)]
+        return [getattr(self, f"threshold{index}") for index in range(self.size)]
 
     def level(self, x: Tensor, index: int) -> Tensor:
         """[x > threshold of that index], in the type of x."""
-        return fire(x, self.get_buffer(f"threshold{index}"), self.spike)
+        return fire(x, getattr(self, f"threshold{index}"), self.spike)
 
     def forward(self, x: Tensor) -> Tensor:
         """Number of thresholds below x, in the type of x; its gradient is the sum of those of the levels."""
         if self.size == 1:
             return self.level(x, 0)
         if not (torch.is_grad_enabled() and x.requires_grad):
-            return count_exceeded(x, self.thresholds, self.first)
+            first = self.first
+            return count_exceeded(x, self.thresholds if first is None else [first] * self.size, first)
         count = self.level(x, 0)
         for index in range(1, self.size):
             count = count + self.level(x, index)

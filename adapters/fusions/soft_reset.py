@@ -154,7 +154,7 @@ class SoftResetKernel(Constants):
     def _less(self, u: Tensor, spikes: Sequence[Tensor]) -> Tensor:
         """The potential less its resets, one after the other."""
         for index, level in enumerate(self.order):
-            u = u + self.get_buffer(f"reset{index}") * spikes[level]
+            u = u + getattr(self, f"reset{index}") * spikes[level]
         return u
 
     def _less_count(self, u: Tensor, count: Tensor) -> Tensor:
