@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.detectors.graph import GraphDetector
     from zoo.equivalence.report import Report
     from zoo.nir_graphs.certificate import Certificate, InputGrid
+    from zoo.nir_graphs.graph import Edge, FlatGraph
 
     DType = str | torch.dtype
     ImageSize = tuple[int, int] | int
@@ -219,6 +220,7 @@ def export(
     *,
     image_size: ImageSize | None = None,
     single_output: bool = False,
+    profile: str = "full",
 ) -> Path:
     """Write a detector's deployed form as a standard ``.nir`` file.
 
@@ -227,26 +229,34 @@ def export(
         path: of the file; it is written whole or not at all.
         image_size: (height, width) in pixels, or one number for both; by default the detector's own.
         single_output: one Output node for all scales, for tools that accept one only.
+        profile: ``full`` is the smallest form; nir 1.0.8 infers wrong types of grouped and non-square convolutions, so other
+            tools must read it with ``nir.read(path, type_check=False)``. ``stock`` is an equal graph that ``nir.read(path)``
+            loads with its defaults: every convolution has one group and a square kernel.
 
     Returns:
         The path.
 
     Raises:
-        ExportError: a module has no exact lowering; the message names it.
-        InvalidInputError: an image size that the strides do not divide.
+        ExportError: a module has no exact lowering, or a node no form in the profile; the message names it.
+        InvalidInputError: an image size that the strides do not divide, an unknown profile, or a path that is a folder.
+        InvalidGraphError: outputs that cannot be merged into one.
     """
     from zoo.detectors.detector import Detector
+    from zoo.nir_graphs.passes.profiles import get_profile
+    from zoo.support.files import check_file
 
+    check_file(path)
+    get_profile(profile)
     detector = load(detector_or_name) if isinstance(detector_or_name, str | Path) else detector_or_name
     if not isinstance(detector, Detector):
         raise InvalidInputError(
             f"only snnTorch detectors are exported, got {type(detector).__name__}: load it with backend='snntorch'"
         )
-    return detector.export(path, image_size=image_size, single_output=single_output)
+    return detector.export(path, image_size=image_size, single_output=single_output, profile=profile)
 
 
 def certify(
-    detector_name_or_graph: str | Path | DetectorBase | nir.NIRGraph,
+    detector_name_or_graph: str | Path | DetectorBase | nir.NIRGraph | FlatGraph,
     *,
     dtype: str = "float32",
     time_steps: int | None = None,
@@ -327,14 +337,27 @@ def quantize(
 
 
 def import_nir(
-    path_or_graph: str | Path | nir.NIRGraph, *, backend: str = "snntorch", dt: float | None = None
+    path_or_graph: str | Path | nir.NIRGraph | FlatGraph,
+    *,
+    backend: str = "snntorch",
+    dt: float | None = None,
+    dtype: DType | None = None,
+    delayed_edges: Iterable[Edge] = (),
+    device: str = "cpu",
 ) -> Runnable:
     """Make any NIR graph runnable, not only the zoo's own.
+
+    What has to be changed or assumed, for example a parameter that is broadcast, or where the step of a cycle without a Delay
+    lies, is said: ``runnable.notes`` has all of it, and each kind gives one ``zoo.errors.GraphWarning``.
 
     Args:
         path_or_graph: a ``.nir`` file, or a graph.
         backend: the framework that runs it.
-        dt: length of a step in the graph's own unit of time; by default from its metadata.
+        dt: length of a step in the graph's own unit of time; by default what its metadata says. A graph with time constants
+            or Delays and neither is refused; one without them runs at dt = 1.
+        dtype: of weights and arithmetic; by default float32 (the reference always computes in float64).
+        delayed_edges: (source, target) of edges that act one step later, for cycles without a Delay through several neurons.
+        device: torch device.
 
     Returns:
         ``runnable(x)`` with x (T, B, ...) gives a dict of outputs (T, B, ...); ``runnable.run(x, record=[...])`` adds spikes
@@ -342,15 +365,23 @@ def import_nir(
 
     Raises:
         FileMissingError, CorruptGraphError: no such file, or not a NIR graph.
-        InvalidGraphError: the graph is ambiguous; the message says where.
+        InvalidGraphError: the graph is malformed or ambiguous; the message says where.
+        InvalidInputError: dt that the graph needs and nobody says, or arguments that do not fit.
+        MissingFrameworkError: the backend's framework is not installed; the message names the extra.
         UnsupportedGraphError: the backend cannot run it exactly; the message names the nodes.
     """
     from zoo.adapters.base import get_backend
+    from zoo.loading.options import check_device, dtype_of
     from zoo.nir_graphs import importing
+    from zoo.nir_graphs.graph import FlatGraph
 
     builder = get_backend(backend)
-    graph = importing.prepare(path_or_graph, dt=dt)
-    return builder.build(graph)
+    check_device(device)
+    options: dict[str, Any] = {} if dtype is None else {"dtype": dtype_of(dtype)}
+    graph = importing.prepare(path_or_graph, dt=dt, delayed_edges=delayed_edges)
+    if not isinstance(path_or_graph, FlatGraph):  # else whoever normalised it has the notes
+        importing.warn_of(graph.notes)
+    return builder.build(graph, device=device, **options)
 
 
 __all__ = [

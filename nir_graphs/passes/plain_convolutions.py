@@ -1,8 +1,8 @@
 """Pass: convolutions whose types nir 1.0.8 infers rightly: one group, square kernels.
 
 A grouped convolution becomes a dense one with zeros between the groups. A kernel that is not square lies in a square one,
-with zeros around it; :mod:`zoo.nir_graphs.passes.windows` finds the padding. The products with zeros add exact zeros, so
-nothing else is computed; a float sum may be taken in another order where a group has several inputs.
+with zeros around it; :mod:`zoo.nir_graphs.passes.windows` finds the padding. Products with zeros add exact zeros, so nothing
+else is computed. Only where a group has several inputs may a matrix library take a float sum in another order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from zoo.errors import ExportError, InvalidGraphError
 from zoo.nir_graphs.fields import Array, Note
 from zoo.nir_graphs.graph import Edge, FlatGraph, FlatNode
 from zoo.nir_graphs.passes.base import Notes, Pass, rebuilt, unique
-from zoo.nir_graphs.passes.windows import Axis, Fit, Square, square
+from zoo.nir_graphs.passes.windows import Axis, Cut, Fit, Square, square
 
 MAX_WEIGHTS = 2**28
 """Of all convolutions together: 1 GiB in float32, which stock nir holds in memory."""
@@ -26,29 +26,20 @@ class PlainConvolutions(Pass):
     """Makes every convolution dense and square."""
 
     def requires(self, graph: FlatGraph) -> None:
-        """Every convolution has a square form, and all of them fit into memory.
+        """All convolutions together fit into memory.
 
         Raises:
-            ExportError: names the nodes that stand in the way.
+            ExportError: names the largest.
         """
-        reasons = []
-        total = 0
-        for name, node in graph.nodes.items():
-            if not _is_convolution(node):
-                continue
-            form = _square(node)
-            if form is None:
-                size = "x".join(map(str, node["weight"].shape[2:]))
-                reasons.append(
-                    f"the node {name!r} ({node.kind}) has a kernel of {size}, and no square one computes the same with as "
-                    "many zeros before as behind its input"
-                )
-                continue
-            total += _weights(node, form.taps)
+        needs = {name: _weights(node) for name, node in graph.nodes.items() if _is_convolution(node)}
+        total = sum(needs.values())
         if total > MAX_WEIGHTS:
-            reasons += _largest(graph, total)
-        if reasons:
-            raise ExportError("its convolutions cannot all be made dense and square:\n" + _listed(reasons))
+            worst = sorted(needs, key=lambda name: -needs[name])[:3]
+            listed = "; ".join(f"the node {name!r} ({graph.nodes[name].kind}) {needs[name]:,}" for name in worst)
+            raise ExportError(
+                f"as dense convolutions with square kernels, this graph needs {total:,} weights, and the limit is "
+                f"{MAX_WEIGHTS:,}. Most of them: {listed}"
+            )
 
     def call(self, graph: FlatGraph) -> tuple[FlatGraph, Notes]:
         """See the class."""
@@ -56,17 +47,17 @@ class PlainConvolutions(Pass):
         edges: list[Edge] = list(graph.edges)
         notes: list[Note] = []
         for name, node in graph.nodes.items():
-            form = _square(node) if _is_convolution(node) and not _is_plain(node) else None
-            if form is None:
+            if not _is_convolution(node) or _is_plain(node):
                 continue
+            form = _square(node)
             notes.append(Note("convolution", f"the node {name!r} ({node.kind}) became {_described(node, form)}"))
-            if form.picks == (1, 1):
+            if form.cut is None:
                 nodes[name] = _dense(node, form)
                 continue
-            spread = unique(nodes, f"{name}.spread")
-            nodes[spread], nodes[name] = _dense(node, form), _picking(node, form.picks)
-            edges = [(source, spread) if target == name else (source, target) for source, target in edges]
-            edges.append((spread, name))
+            wide = unique(nodes, f"{name}.wide")
+            nodes[wide], nodes[name] = _dense(node, form), _cutting(form.cut, node.shape[0], node["weight"].dtype)
+            edges = [(source, wide) if target == name else (source, target) for source, target in edges]
+            edges.append((wide, name))
         return (rebuilt(graph, nodes, edges) if notes else graph), tuple(notes)
 
     def ensures(self, before: FlatGraph, after: FlatGraph) -> None:
@@ -87,21 +78,13 @@ def _is_plain(node: FlatNode) -> bool:
     return node["groups"] == 1 and len(set(node["weight"].shape[2:])) == 1
 
 
-def _square(node: FlatNode) -> Square | None:
+def _square(node: FlatNode) -> Square:
     """Where the kernel lies in a square one; a kernel of one axis, or one that is square, stays as it is."""
     if len(set(node["weight"].shape[2:])) == 1:
         return Square(node["weight"].shape[2], *[Fit(0, 1, d, s, None) for d, s in _options(node)])
-    rows, columns = (
-        Axis(n, k, d, s, before, m)
-        for n, k, (d, s), (before, _), m in zip(
-            node.input_shape[1:],
-            node["weight"].shape[2:],
-            _options(node),
-            node["padding"],
-            node.shape[1:],
-            strict=True,
-        )
-    )
+    before = [side for side, _ in node["padding"]]
+    parts = zip(node.input_shape[1:], node["weight"].shape[2:], _options(node), before, node.shape[1:], strict=True)
+    rows, columns = (Axis(n, k, d, s, b, m) for n, k, (d, s), b, m in parts)
     return square(rows, columns)
 
 
@@ -111,9 +94,12 @@ def _options(node: FlatNode) -> list[tuple[int, int]]:
     return options if len(options) == 2 else options * 2
 
 
-def _weights(node: FlatNode, taps: int) -> int:
-    axes = node["weight"].ndim - 2
-    return int(node["weight"].shape[0]) * node.input_shape[0] * taps**axes
+def _weights(node: FlatNode) -> int:
+    """Weights of the dense, square form."""
+    form = _square(node)
+    outputs, inputs, axes = node.shape[0], node.input_shape[0], node["weight"].ndim - 2
+    cut = 0 if form.cut is None else outputs**2 * form.cut.taps**2
+    return int(outputs * inputs * form.taps**axes + cut)
 
 
 def _dense(node: FlatNode, form: Square) -> nir.NIRNode:
@@ -138,36 +124,17 @@ def _dense(node: FlatNode, form: Square) -> nir.NIRNode:
     return plain
 
 
-def _picking(node: FlatNode, stride: tuple[int, int]) -> nir.Conv2d:
-    """A 1x1 convolution that takes every second row or column, or both."""
-    channels = node.shape[0]
-    weight = np.eye(channels, dtype=np.float32)[:, :, None, None]
-    return nir.Conv2d(None, weight, stride, (0, 0), (1, 1), 1, np.broadcast_to(np.float32(0), (channels,)))
+def _cutting(cut: Cut, channels: int, dtype: np.dtype[Any]) -> nir.Conv2d:
+    weight = np.zeros((channels, channels, cut.taps, cut.taps), dtype)
+    weight[(range(channels), range(channels), *cut.one)] = 1.0
+    bias = np.broadcast_to(np.zeros((), dtype), (channels,))
+    return nir.Conv2d(None, weight, (1, 1), cut.padding, cut.dilation, 1, bias)
 
 
 def _described(node: FlatNode, form: Square) -> str:
     kernel = "x".join(map(str, node["weight"].shape[2:]))
     axes = node["weight"].ndim - 2
     return f"dense with a kernel of {'x'.join([str(form.taps)] * axes)} (it had {node['groups']} groups and {kernel})"
-
-
-def _largest(graph: FlatGraph, total: int) -> list[str]:
-    """The nodes that need most weights."""
-    needs = {
-        name: _weights(node, form.taps)
-        for name, node in graph.nodes.items()
-        if _is_convolution(node) and (form := _square(node)) is not None
-    }
-    worst = sorted(needs, key=lambda name: -needs[name])[:3]
-    return [
-        f"the node {name!r} ({graph.nodes[name].kind}) needs {needs[name]:,} weights; all convolutions together need "
-        f"{total:,}, the limit is {MAX_WEIGHTS:,}"
-        for name in worst
-    ]
-
-
-def _listed(reasons: list[str]) -> str:
-    return "\n".join(f"  - {reason}" for reason in reasons)
 
 
 plain_convolutions = PlainConvolutions()

@@ -33,12 +33,22 @@ def export(
     single_output: Annotated[
         bool, typer.Option("--single-output", help="One Output node, for tools that accept one only.")
     ] = False,
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="full, the smallest form, or stock, an equal graph that nir.read(path) loads with its defaults."
+        ),
+    ] = "full",
 ) -> None:
-    """Write a model as a standard .nir file."""
+    """Write a model as a standard .nir file.
+
+    Other tools must read the profile full with nir.read(path, type_check=False), since nir 1.0.8 infers wrong types of grouped
+    and of non-square convolutions.
+    """
     import zoo
 
     check_writable(path)
-    zoo.export(name, path, image_size=parse_size(image_size), single_output=single_output)
+    zoo.export(name, path, image_size=parse_size(image_size), single_output=single_output, profile=profile)
     out.print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", highlight=False)
 
 

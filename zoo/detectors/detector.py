@@ -109,7 +109,12 @@ class Detector(DetectorBase, nn.Module):
         return export_detector(self, image_size)
 
     def export(
-        self, path: str | Path, *, image_size: tuple[int, int] | int | None = None, single_output: bool = False
+        self,
+        path: str | Path,
+        *,
+        image_size: tuple[int, int] | int | None = None,
+        single_output: bool = False,
+        profile: str = "full",
     ) -> Path:
         """Write the deployed form as a standard ``.nir`` file.
 
@@ -117,17 +122,23 @@ class Detector(DetectorBase, nn.Module):
             path: of the file; one that is there is replaced.
             image_size: (height, width) in pixels, or one number for both; by default the detector's own.
             single_output: one Output node for all scales, for tools that accept one only.
+            profile: ``full`` or ``stock``; see :func:`zoo.export`.
 
         Returns:
             The path.
 
         Raises:
-            ExportError: a module has no exact lowering; the message names it.
-            InvalidInputError: an image size that the strides do not divide.
+            ExportError: a module has no exact lowering, or a node no form in the profile; the message names it.
+            InvalidInputError: an image size that the strides do not divide, or an unknown profile.
         """
         from zoo.nir_graphs import io
         from zoo.nir_graphs.normalise import normalise
+        from zoo.nir_graphs.passes.profiles import get_profile
         from zoo.nir_graphs.passes.single_output import single_output as merged
 
+        chosen = get_profile(profile)
         graph = self.to_nir(image_size)
-        return io.write(merged(normalise(graph))[0].to_nir() if single_output else graph, path)
+        for change in ([merged] if single_output else []) + ([chosen] if profile != "full" else []):
+            flat, _ = change(normalise(graph))
+            graph = flat.to_nir()
+        return io.write(graph, path)

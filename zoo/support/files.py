@@ -32,6 +32,23 @@ def _existing_parent(path: Path) -> Path:
     return parent
 
 
+def check_file(path: str | Path) -> None:
+    """Refuse early a path that :func:`replace_atomically` would refuse, before long work is done.
+
+    Raises:
+        InvalidInputError: the path is a folder.
+        FileMissingError: a folder above it is a file, or cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InvalidInputError(f"cannot write {path}: it is a folder; name a file")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise FileMissingError(f"cannot write {path}: {parent} is not a folder")
+    if not os.access(parent, os.W_OK):
+        raise FileMissingError(f"cannot write {path}: the folder {parent} is not writable")
+
+
 @contextmanager
 def replace_atomically(path: str | Path) -> Iterator[Path]:
     """A temporary file beside ``path``, to be filled in the ``with`` block, that replaces it when the block ends well.

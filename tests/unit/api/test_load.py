@@ -56,8 +56,14 @@ def test_signatures_are_the_published_ones() -> None:
         ["name_path_or_detector", "backends"],
         {"images": None, "time_steps": None, "dtype": "float32", "record": False},
     )
-    assert shape("export") == (["detector_or_name", "path"], {"image_size": None, "single_output": False})
-    assert shape("import_nir") == (["path_or_graph"], {"backend": "snntorch", "dt": None})
+    assert shape("export") == (
+        ["detector_or_name", "path"],
+        {"image_size": None, "single_output": False, "profile": "full"},
+    )
+    assert shape("import_nir") == (
+        ["path_or_graph"],
+        {"backend": "snntorch", "dt": None, "dtype": None, "delayed_edges": (), "device": "cpu"},
+    )
 
 
 def test_loaded_weights_are_the_saved_ones(model_folder: Path, deployed: Detector) -> None:
