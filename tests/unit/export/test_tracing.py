@@ -168,3 +168,11 @@ def test_a_layer_alone_and_the_identity() -> None:
     assert graph.edges == [("input", "output_0")]
     x = np.random.default_rng(0).normal(size=(1, 1, 2, 3, 4))
     np.testing.assert_array_equal(reference.run(graph, x).outputs["output_0"], x)
+
+
+def test_a_module_may_return_any_number_of_outputs() -> None:
+    """Row B5: 70 of 70; the names of Outputs stay theirs, whatever modules are called."""
+    many = Wrapped(lambda n, x: [n.output_3(x), *([x] * 69)], output_3=nn.Identity())
+    graph = export_module(many, (2, 3, 4))
+    assert [name for name in graph.nodes if name.startswith("output_")] == [f"output_{i}" for i in range(70)]
+    assert [output["node"] for output in metadata.get(graph).outputs] == [f"output_{i}" for i in range(70)]
