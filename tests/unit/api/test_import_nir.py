@@ -55,9 +55,13 @@ def test_dt_may_be_any_number(dt: Any) -> None:
 def test_times_without_dt_and_wrong_arguments_are_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"tau 2 of the node 'a'"):
         zoo.import_nir(graph(), backend="reference")
-    for wrong in ({"dt": 0}, {"dt": "x"}, {"dtype": "int3"}, {"device": "nowhere"}, {"delayed_edges": [("a", "b")]}):
+    wrong: list[dict[str, Any]] = [
+        {"dt": 0}, {"dt": "x"}, {"dtype": "int3"}, {"device": "nowhere"}, {"delayed_edges": [("a", "b")]},
+    ]  # fmt: skip
+    for arguments in wrong:
+        given: dict[str, Any] = {"dt": 1, "backend": "reference", **arguments}
         with pytest.raises(InvalidInputError):
-            zoo.import_nir(graph(), **{"dt": 1, "backend": "reference", **wrong})
+            zoo.import_nir(graph(), **given)
 
 
 @pytest.mark.parametrize(
