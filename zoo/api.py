@@ -79,9 +79,14 @@ def load(
         MissingFrameworkError: the backend's framework is not installed; the message names the extra.
         InvalidInputError: arguments that do not fit together.
     """
-    from zoo.loading import load as run
+    from zoo.loading import load_graph, load_module, resolve
 
-    return run(name_or_path, backend=backend, revision=revision, device=device, dtype=dtype, trainable=trainable)
+    source = resolve(name_or_path, revision=revision)
+    if backend == "snntorch":
+        return load_module(source, device=device, dtype=dtype, trainable=trainable)
+    if trainable:
+        raise InvalidInputError(f"trainable=True needs backend='snntorch', got backend={backend!r}")
+    return load_graph(source, backend, device=device, dtype=dtype)
 
 
 def list_models(pattern: str = "*", *, dataset: str | None = None, available: bool = False) -> list[str]:

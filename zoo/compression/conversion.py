@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import make_config
-from zoo.detectors.building import fill, skeleton
+from zoo.detectors.building import fill, from_config
 from zoo.detectors.detector import Detector
 from zoo.detectors.spiking_yolo.model import SpikingYOLO
 from zoo.errors import InvalidInputError
@@ -77,7 +77,7 @@ def convert(
     config = make_config(
         **deployed.config.model_dump() | {"time_steps": time_steps, "variant": {"spiking": True}, "fused": True}
     )
-    out = skeleton(config).to(dtype)
+    out = from_config(config, numbers=False).to(dtype)
     fill(out, _state(out, deployed, factors))
     if not signed:
         for module in out.network.modules():

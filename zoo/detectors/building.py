@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -31,31 +31,26 @@ def create(arch: str, **settings: Any) -> Detector:
     return from_config(registry.describe(arch, **settings))
 
 
-def from_config(config: ModelConfig) -> Detector:
+def from_config(config: ModelConfig, *, numbers: bool = True) -> Detector:
     """The detector that a configuration describes, with random weights; deployed when the configuration says so.
+
+    Args:
+        config: of the detector.
+        numbers: False leaves the weights out: they are on the device ``meta``, which stores shapes only. Nothing is drawn at
+            random, computed or allocated then, so that it takes milliseconds for any size, and :func:`fill` puts weights in.
 
     Raises:
         UnknownModelError, ConfigError: as :func:`create`.
     """
     family, size = registry.check(config)
-    with _explained(config):
+    with _explained(config), nullcontext() if numbers else torch.device("meta"):
         encoder, network = family.build_encoder(size, config), family.build_network(size, config)
-    if config.fused:
-        _deploy(network, config)
+        if config.fused:
+            deploy_(network.eval(), merge=config.merged, dtype=torch.float32)
+        if config.quantization is not None:
+            store_thresholds_per_channel_(network, config)
     detector = Detector(network, config, encoder, paper=family.paper)
     return detector.eval().requires_grad_(False) if config.fused else detector
-
-
-def skeleton(config: ModelConfig) -> Detector:
-    """The same detector without numbers: its parameters are on the device ``meta``, which stores shapes only.
-
-    Nothing is drawn at random, computed, or allocated, so this costs milliseconds for any size. :func:`fill` puts weights in.
-
-    Raises:
-        UnknownModelError, ConfigError: as :func:`create`.
-    """
-    with torch.device("meta"):
-        return from_config(config)
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -64,7 +59,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     It takes the tensors themselves, so that they are in memory once.
 
     Args:
-        module: of :func:`skeleton`, for example.
+        module: of ``from_config(config, numbers=False)``, for example.
         state: its whole state dict.
     """
     module.load_state_dict(state, assign=True)
@@ -75,13 +70,13 @@ def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def encoder_of(config: ModelConfig) -> EventEncoder | None:
-    """The encoder that a configuration describes, with random weights; None for images. It needs no framework.
+    """The encoder that a configuration describes, without numbers; None for images. It needs no framework.
 
     Raises:
         UnknownModelError, ConfigError: as :func:`create`.
     """
     family, size = registry.check(config)
-    with _explained(config):
+    with _explained(config), torch.device("meta"):
         return family.build_encoder(size, config)
 
 
@@ -91,9 +86,3 @@ def _explained(config: ModelConfig) -> Iterator[None]:
         yield
     except (TypeError, ValueError, InvalidInputError) as error:
         raise ConfigError(f"{config.arch} cannot be built from this configuration: {error}") from error
-
-
-def _deploy(network: nn.Module, config: ModelConfig) -> None:
-    deploy_(network.eval(), merge=config.merged, dtype=torch.float32)
-    if config.quantization is not None:
-        store_thresholds_per_channel_(network, config)

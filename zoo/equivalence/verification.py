@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo.config import make_config
-from zoo.detectors.building import fill, skeleton
+from zoo.detectors.building import fill, from_config
 from zoo.detectors.detector import Detector
 from zoo.equivalence.probes import default_images, given_images
 from zoo.equivalence.report import Comparison, NodeResult, Report
@@ -125,7 +125,7 @@ def _deployed(detector: Detector, time_steps: int | None) -> Detector:
     else:
         deployed = copy.deepcopy(detector).cpu().eval()
     if time_steps is not None and time_steps != deployed.time_steps:
-        twin = skeleton(make_config(**deployed.config.model_dump() | {"time_steps": time_steps}))
+        twin = from_config(make_config(**deployed.config.model_dump() | {"time_steps": time_steps}), numbers=False)
         fill(twin, deployed.state_dict())
         twin.card = deployed.card
         deployed = twin

@@ -50,8 +50,7 @@ def load_graph(
 
 def _encoder(source: Source, config: ModelConfig, device: str, dtype: torch.dtype) -> EventEncoder | None:
     """What makes frames of events lies in front of the graph, and is the same for every backend."""
-    with torch.device("meta"):
-        encoder = encoder_of(config)
+    encoder = encoder_of(config)
     if encoder is None:
         return None
     source.need(bundle.WEIGHTS)

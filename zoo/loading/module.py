@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from zoo.config import ModelConfig
-from zoo.detectors.building import fill, skeleton
+from zoo.detectors.building import fill, from_config
 from zoo.detectors.detector import Detector
 from zoo.hub import bundle
 from zoo.hub.sources import Source
@@ -31,7 +31,7 @@ def load_module(
     check_device(device)
     config = bundle.read_config_of(source.directory)
     source.need(bundle.TRAINABLE if trainable else bundle.WEIGHTS)
-    detector = skeleton(_before_deployment(config) if trainable else config)
+    detector = from_config(_before_deployment(config) if trainable else config, numbers=False)
     fill(detector, bundle.read_weights_of(source.directory, detector.state_dict(), trainable=trainable))
     detector.card = card_of(source)
     detector = detector.to(device, None if dtype is None else dtype_of(dtype))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.detectors.building import skeleton
+from zoo.detectors.building import from_config
 from zoo.detectors.registry import describe
 from zoo.errors import CheckpointError
 from zoo.hub import bundle
@@ -21,7 +21,6 @@ PROBE = """
 import sys
 import torch, snntorch, zoo
 from zoo.detectors.registry import families
-from zoo.loading import load
 
 def memory(what):
     # of this program alone: getrusage() would count the one that started it
@@ -31,7 +30,7 @@ def memory(what):
 families()
 compiler = "torch._dynamo" in sys.modules
 before = memory('VmRSS')
-detector = load(sys.argv[1], trainable=sys.argv[2] == "trainable")
+detector = zoo.load(sys.argv[1], trainable=sys.argv[2] == "trainable")
 peak = memory('VmHWM')
 weights = sum(tensor.numel() * tensor.element_size() for tensor in detector.state_dict().values())
 print(peak - before, weights, "torch._dynamo" in sys.modules and not compiler)
@@ -48,7 +47,7 @@ def folder_of(path: Path, arch: str, **form: bool) -> Path:
     )
     state = {
         key: torch.full(tensor.shape, 0.01, dtype=tensor.dtype) if tensor.is_meta else tensor
-        for key, tensor in skeleton(config).state_dict().items()
+        for key, tensor in from_config(config, numbers=False).state_dict().items()
     }
     bundle.save_weights(path / name, state)
     write_manifest(path)

@@ -178,9 +178,9 @@ def _paper_cases() -> Iterator[Case]:
 
 @cache
 def _detector(name: str) -> Any:
-    from zoo.loading import load
+    from zoo.loading import load_module, resolve
 
-    return load(name)
+    return load_module(resolve(name))
 
 
 def _whole(name: str) -> tuple[nir.NIRGraph, Array]:
