@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.sample import DetectionDataset
-from zoo.errors import TrainingError
+from zoo.errors import DataError, TrainingError
 
 
 class Entry(NamedTuple):
@@ -51,8 +51,16 @@ def digest(dataset: DetectionDataset) -> dict[str, Any]:
     """Class names, kind, length, and (length, 3) hashes of name, size and annotations.
 
     A generated set has no entries: its seed and its length are settings of the run.
+
+    Raises:
+        DataError: no image has an object.
     """
-    rows = [_hashes(Entry(*entry)) for entry in dataset.entries()] if isinstance(dataset, Listed) else []
+    rows, objects = [], 0
+    for entry in map(Entry._make, dataset.entries() if isinstance(dataset, Listed) else ()):
+        rows.append(_hashes(entry))
+        objects += len(entry.labels)
+    if rows and not objects:
+        raise DataError(f"there is nothing to learn: none of the {len(rows)} images has an object")
     return {
         "classes": list(dataset.class_names),
         "kind": type(dataset).__name__,

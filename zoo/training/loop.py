@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import ModelConfig, parse_config
+from zoo.data import split_of
 from zoo.data.augment import Augmenter
 from zoo.data.sample import DetectionDataset
 from zoo.detectors.detector import Detector
@@ -86,6 +87,10 @@ def train(
         if run.taken_over is not None and not run.step:
             say(f"from {config.start or 'the model given'}, {run.taken_over.summary()}")
         say(run.summary(folder.path))
+        if validation is not None:
+            say(
+                f"mAP every {config.validate_every:,} steps on {len(validation):,} images (split {split_of(validation)})"
+            )
         with progress_bar("training", total=config.steps, start=run.step) as bar, interrupts() as received:
             _loop(run, folder, last, validation, bar, received)
     return run.averaged.module  # type: ignore[return-value]
@@ -285,8 +290,9 @@ class Run:
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         epochs = self.config.steps / self.batches.per_epoch
         doing = "continuing at" if self.step else "training from"
+        split = f" (split {name})" if (name := split_of(self.batches.dataset)) else ""
         return (
-            f"{self.config.arch} on {count:,} {what} of {len(names)} classes ({shown}): {doing} step {self.step:,} of "
+            f"{self.config.arch} on {count:,} {what}{split} of {len(names)} classes ({shown}): {doing} step {self.step:,} of "
             f"{self.config.steps:,}, {size} {what} each ({epochs:.1f} epochs), in {out_dir}"
         )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from zoo.config import InputSpec
-from zoo.data import DIGIT_EVENTS, DIGITS, open_dataset
+from zoo.data import is_generated, open_dataset
 from zoo.data.sample import DetectionDataset
 from zoo.errors import DataError, MissingFrameworkError
 from zoo.training.config import TrainConfig
 
 GENERATED_IMAGES, GENERATED_VALIDATION = 30_000, 200
 VALIDATION_SEED = 1  # `zoo val` measures on seed 0
+TRAINED, VALIDATED = ("train", "trainval"), ("val", "test")
+"""Splits that are used where none is named, in order."""
 
 
 def open_training_set(config: TrainConfig, spec: InputSpec) -> DetectionDataset:
@@ -18,10 +20,12 @@ def open_training_set(config: TrainConfig, spec: InputSpec) -> DetectionDataset:
     Raises:
         DataError: no such data set or split, or one without classes.
     """
+    made = is_generated(config.data)
     dataset = open_dataset(
         config.data,
-        config.split or "train",
-        length=config.train_length or (GENERATED_IMAGES if _is_generated(config) else None),
+        config.split or ("train" if made else None),
+        prefer=TRAINED,
+        length=config.train_length or (GENERATED_IMAGES if made else None),
         seed=config.seed,
         image_size=config.image_size,
         spec=spec,
@@ -44,15 +48,13 @@ def open_validation_set(config: TrainConfig, spec: InputSpec) -> DetectionDatase
         import faster_coco_eval  # noqa: F401
     except ImportError as error:
         raise MissingFrameworkError("measuring mAP needs faster-coco-eval: pip install 'nir-zoo[eval]'") from error
+    made = is_generated(config.data)
     return open_dataset(
         config.data,
-        config.validate_split or "test",
-        length=config.validate_length or (GENERATED_VALIDATION if _is_generated(config) else None),
+        config.validate_split or ("test" if made else None),
+        prefer=VALIDATED,
+        length=config.validate_length or (GENERATED_VALIDATION if made else None),
         seed=VALIDATION_SEED,
         image_size=config.image_size,
         spec=spec,
     )
-
-
-def _is_generated(config: TrainConfig) -> bool:
-    return config.data in {DIGITS, DIGIT_EVENTS}

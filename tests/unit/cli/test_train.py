@@ -173,7 +173,7 @@ def test_a_run_from_start_to_end_and_its_name(run: Run, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert done.err == ""
     assert "the model will be called spikeyolo-pico-my-blood-cells" in done.out
-    assert "spikeyolo-pico on 4 images of 2 classes ([/x], [red]b)" in done.out
+    assert "spikeyolo-pico on 4 images (split train) of 2 classes ([/x], [red]b)" in done.out
     folder = Path("runs/spikeyolo-pico-my-blood-cells")
     assert f"trained model: {folder / 'model'}" in done.out
     card = zoo.info(folder / "model")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from zoo.errors import TrainingError
+from tests.unit.training.conftest import small_settings, write_set
+from zoo.data.coco import CocoDetection
+from zoo.errors import DataError, TrainingError
+from zoo.training import train
 from zoo.training.digest import digest, require_same
 
 
@@ -69,3 +76,83 @@ def test_what_changed_is_named(changes: dict[str, Any], message: str) -> None:
     import re
 
     assert re.search(message, refused(listed(), listed(**changes)))
+
+
+def edit(folder: Path, change: Callable[[Any], None]) -> None:
+    path = folder / "annotations" / "train.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def permute_classes(folder: Path) -> None:
+    def change(content: Any) -> None:
+        names = [category["name"] for category in content["categories"]]
+        for category, name in zip(content["categories"], names[1:] + names[:1], strict=True):
+            category["name"] = name
+
+    edit(folder, change)
+
+
+def add_class(folder: Path) -> None:
+    edit(folder, lambda content: content["categories"].append({"id": 99, "name": "new"}))
+
+
+def move_box(folder: Path) -> None:
+    edit(folder, lambda content: content["annotations"][0].update(bbox=[1, 1, 3, 3]))
+
+
+def drop_image(folder: Path) -> None:
+    edit(folder, lambda content: content["images"].pop())
+
+
+def other_image(folder: Path) -> None:
+    path = sorted((folder / "train").iterdir())[2]
+    with Image.open(path) as image:
+        Image.fromarray(np.zeros_like(np.asarray(image))).save(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (permute_classes, "its classes are in another order"),
+        (add_class, "its classes are others .*new: 'new'"),
+        (move_box, "in its boxes or labels"),
+        (drop_image, "had 6 images and has 5"),
+        (other_image, "in its size in bytes"),
+    ],
+)
+def test_a_run_whose_data_changed_is_refused_and_kept(
+    tmp_path: Path, change: Callable[[Path], None], message: str
+) -> None:
+    data = write_set(tmp_path / "set")
+    settings = small_settings(data=str(data), train_length=None)
+    train(settings, tmp_path / "run", stop_after=2)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    change(data)
+    with pytest.raises(TrainingError, match=message):
+        train(settings, tmp_path / "run")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_data_may_move(tmp_path: Path) -> None:
+    data = write_set(tmp_path / "set")
+    train(small_settings(data=str(data)), tmp_path / "run", stop_after=2)
+    shutil.move(data, tmp_path / "elsewhere")
+    train(small_settings(data=str(tmp_path / "elsewhere")), tmp_path / "run")
+
+
+def test_data_without_objects_are_refused(tmp_path: Path) -> None:
+    data = write_set(tmp_path / "set")
+    edit(data, lambda content: content.update(annotations=[]))
+    with pytest.raises(DataError, match="none of the 6 images has an object"):
+        train(small_settings(data=str(data)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_set_on_disk_lists_its_entries(tmp_path: Path) -> None:
+    data = write_set(tmp_path / "set")
+    dataset = CocoDetection(data / "annotations" / "train.json", data / "train")
+    found = digest(dataset)
+    assert found["entries"].shape == (6, 3)
+    assert found["entries"][:, 1].tolist() == [path.stat().st_size for path in sorted((data / "train").iterdir())]
