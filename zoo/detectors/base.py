@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import ModelConfig
+from zoo.detectors.modes import evaluating
 from zoo.errors import InvalidInputError
 from zoo.heads.table import head_of
 
@@ -242,7 +243,7 @@ class DetectorBase:
         from zoo.result import Result
 
         conf, iou, max_det = limits
-        with torch.inference_mode():
+        with torch.inference_mode(), evaluating(self):
             decoded = self.decode(self(batch))
             (kept,) = non_max_suppression(
                 decoded, conf=conf, iou=iou, max_det=max_det, class_agnostic=self.config.decode.class_agnostic

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.data.coco import truth_of
 from zoo.data.events import EventSample
@@ -20,6 +19,7 @@ from zoo.data.sample import AnySample, DetectionDataset, Sample, prepare_sample,
 from zoo.data.truth import Truth
 from zoo.detectors.base import DetectorBase
 from zoo.detectors.detector import Detector
+from zoo.detectors.modes import evaluating
 from zoo.errors import CorruptFileError, DataError, DataWarning, FileMissingError, InvalidInputError
 from zoo.evaluation.metrics import ClassMetrics, Detections, Metrics, score
 from zoo.evaluation.predictions import FoundObjects, PredictionWriter
@@ -67,7 +67,7 @@ def evaluate(
     order = class_order(detector.class_names, dataset.class_names, match_classes)
     measured = _Measured(dataset, order)
     limits = {"conf": conf, "iou": iou, "max_det": max_det}
-    with _eval_mode(detector):
+    with evaluating(detector):
         for batch in measured.batches(batch_size, progress):
             images, placements = _prepared(detector, batch)
             with torch.inference_mode():
@@ -101,13 +101,14 @@ def evaluate_over_time(
     order = class_order(detector.class_names, dataset.class_names, "name")
     measured = {steps: _Measured(dataset, order) for steps in readouts}
     first = measured[readouts[0]]
-    for batch in first.batches(batch_size, progress):
-        images, placements = _prepared(detector, batch)
-        for steps, raw in stream(detector, images, time_steps=max(readouts), readouts=readouts, quiet=True):
-            if steps in measured:
-                found = _rows(detector, placements, raw, conf=conf, iou=iou, max_det=max_det)
-                for sample, rows in zip(batch, found, strict=True):
-                    measured[steps].add(sample, rows, ())
+    with evaluating(detector):
+        for batch in first.batches(batch_size, progress):
+            images, placements = _prepared(detector, batch)
+            for steps, raw in stream(detector, images, time_steps=max(readouts), readouts=readouts, quiet=True):
+                if steps in measured:
+                    found = _rows(detector, placements, raw, conf=conf, iou=iou, max_det=max_det)
+                    for sample, rows in zip(batch, found, strict=True):
+                        measured[steps].add(sample, rows, ())
     for other in measured.values():
         other.share(first)
     return {steps: one.score() for steps, one in measured.items()}
@@ -202,20 +203,6 @@ class _Measured:
         names = self.dataset.class_names
         truth = truth_of(self.bare, names) if self.truth is None else self.truth.only(self.places)
         return score(truth, self.found, names, skipped=self.skipped)
-
-
-@contextmanager
-def _eval_mode(detector: Any) -> Iterator[None]:
-    """Eval mode inside, and the mode of every module as it was afterwards."""
-    modules = list(detector.modules()) if isinstance(detector, nn.Module) else []
-    training = [module for module in modules if module.training]
-    for module in modules:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _without_pixels(sample: AnySample) -> AnySample:

@@ -103,7 +103,11 @@ def move_box(folder: Path) -> None:
 
 
 def drop_image(folder: Path) -> None:
-    edit(folder, lambda content: content["images"].pop())
+    def change(content: Any) -> None:
+        gone = content["images"].pop()["id"]
+        content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != gone]
+
+    edit(folder, change)
 
 
 def other_image(folder: Path) -> None:
