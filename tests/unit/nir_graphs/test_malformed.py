@@ -225,7 +225,9 @@ def test_same_padding_with_a_stride_has_no_agreed_meaning() -> None:
 INPUT_SHAPES = [None, [0], [-1], [1.5], [math.nan], ["two"], [2**70], [[1j]], object(), [None]]
 
 
-@pytest.mark.parametrize("shape", INPUT_SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "shape", INPUT_SHAPES, ids=[f"{i}-{type(shape).__name__}" for i, shape in enumerate(INPUT_SHAPES)]
+)
 def test_shapes_that_inputs_cannot_state(shape: Any) -> None:
     made = graph({"in": entry(1), "out": leave(1)}, [("in", "out")])
     made.nodes["in"].input_type = {"input": shape}
