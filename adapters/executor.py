@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.adapters.checks import check_type, given_inputs, not_run
-from zoo.adapters.fusions.matching import Match
+from zoo.adapters.fusions.matching import Identity, Match
 from zoo.adapters.gradients import Deferred
 from zoo.adapters.membranes import Cell, Framework
 from zoo.adapters.plan import RUN, Goal, Planner
@@ -72,7 +72,7 @@ class TorchRunnable(nn.Module):
         self.register_buffer("_anchor", torch.zeros((), dtype=dtype, device=device), persistent=False)
         self.ops = nn.ModuleDict()
         self.kernels = nn.ModuleList()
-        self._places: dict[tuple[type, tuple[str, ...]], int] = {}
+        self._places: dict[Identity, int] = {}
         self._forget_plans()
         self.plan()
         self.eval()

@@ -18,6 +18,9 @@ from zoo.adapters.membranes import Framework
 from zoo.adapters.units import CountOf, Key, Unit
 from zoo.nir_graphs.graph import FlatGraph
 
+Identity = tuple[type, tuple[str, ...], frozenset[str]]
+"""(kind of match, nodes that it makes, nodes that it hides)."""
+
 
 class Parts(Protocol):
     """What a match makes its unit from.
@@ -67,9 +70,9 @@ class Match:
         return None
 
     @property
-    def identity(self) -> tuple[type, tuple[str, ...]]:
+    def identity(self) -> Identity:
         """Which fusion of which nodes."""
-        return type(self), self.makes
+        return type(self), self.makes, self.hides
 
     def unit(self, parts: Parts) -> Unit:
         """The unit that runs it."""
@@ -84,7 +87,7 @@ class Scope:
         graph: where to look.
         visible: nodes that no match may hide.
         differentiable: whether all matches must be.
-        refused: identities of matches that turned out to be of no use.
+        refused: matches that turned out to be of no use.
         matches: by each of their nodes.
         on_cycles: nodes that are stepped through time, unless a match takes the whole cycle.
     """
@@ -92,7 +95,7 @@ class Scope:
     graph: FlatGraph
     visible: frozenset[str]
     differentiable: bool
-    refused: set[tuple[type, tuple[str, ...]]] = field(default_factory=set)
+    refused: set[Identity] = field(default_factory=set)
     matches: dict[str, Match] = field(default_factory=dict)
     on_cycles: frozenset[str] = field(init=False)
 
@@ -134,7 +137,7 @@ def find(
     graph: FlatGraph, fusions: Iterable[Fusion], *, visible: frozenset[str] = frozenset(), differentiable: bool = False
 ) -> Scope:
     """Let each fusion find its matches, in turn, until every match has the sum that it needs."""
-    refused: set[tuple[type, tuple[str, ...]]] = set()
+    refused: set[Identity] = set()
     while True:
         scope = Scope(graph, visible, differentiable, refused)
         for fusion in fusions:
