@@ -245,6 +245,12 @@ def _ratio(dt: float, tau: Any) -> Reals:
         return dt / np.asarray(tau, np.float64)
 
 
+def _unknown(node: FlatNode, x: Bound, work: Work) -> Bound:
+    """A type without a rule; what comes behind it does not matter, since the graph is not certified."""
+    work.refuse(f"is a {node.kind}, for which there is no rule of exact arithmetic")
+    return x
+
+
 RULES: dict[type, Rule] = {
     nir.Output: _same,
     nir.Scale: _scale,
@@ -256,8 +262,9 @@ RULES: dict[type, Rule] = {
     nir.SumPool2d: _pool,
     nir.AvgPool2d: _pool,
     nir.Flatten: _flatten,
-    **dict.fromkeys(STATEFUL, _neuron),
+    **dict.fromkeys((nir.I, nir.IF, nir.LI, nir.LIF, nir.CubaLI, nir.CubaLIF), _neuron),
 }
+"""Node types that can be certified; any other one is not, and says so."""
 
 
 class Analysis:
@@ -303,7 +310,7 @@ class Analysis:
 
     def _step(self, name: str) -> Bound:
         node = self.graph.nodes[name]
-        return RULES[node.type](node, self._sum(name), self.work[name])
+        return RULES.get(node.type, _unknown)(node, self._sum(name), self.work[name])
 
     def _steps(self, name: str) -> None:
         """T steps of a neuron; fewer where another one changes nothing."""

@@ -21,6 +21,9 @@ from tests.fuzz.targets import CANARY, TARGETS, Target
 from zoo.errors import ZooError
 
 SECONDS = 10
+"""Of the processor for one file: how busy the machine is does not count."""
+WAITING = 600
+"""Of the clock: for what waits and computes nothing."""
 MEMORY = 2 * 2**30
 """Address space beyond what the process begins with: whatever wants more gets a MemoryError."""
 
@@ -38,7 +41,8 @@ def judge(target: Target, folder: Path) -> dict[str, Any]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = math.ceil(used.ru_utime + used.ru_stime + SECONDS + 2)  # for loops in C, where no alarm rings
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, WAITING)
     try:
         target.read(folder)
         outcome: dict[str, Any] = {"outcome": "read"}
@@ -52,6 +56,7 @@ def judge(target: Target, folder: Path) -> dict[str, Any]:
     except BaseException:  # noqa: BLE001 - this is what is looked for
         outcome = {"outcome": "crash", "trace": traceback.format_exc()[-3000:]}
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
     strange = {path.name for path in folder.iterdir()} - {
         target.file,
@@ -74,6 +79,7 @@ def main() -> None:
     """Serve."""
     target, folder = TARGETS[sys.argv[1]], Path(sys.argv[2])
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGPROF, _ring)
     signal.signal(signal.SIGALRM, _ring)
     with tempfile.TemporaryDirectory() as empty:
         (Path(empty) / "work").mkdir()

@@ -39,6 +39,8 @@ class HubServer(ThreadingHTTPServer):
         self.faults = Faults()
         self.log: list[tuple[str, str]] = []
         self.stopped = False
+        self._working = 0
+        self._done = threading.Condition()
 
     @property
     def url(self) -> str:
@@ -49,6 +51,23 @@ class HubServer(ThreadingHTTPServer):
     def cdn(self) -> str:
         """Where large files are served."""
         return f"http://localhost:{self.server_port}"
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """While a request is answered."""
+        with self._done:
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._done:
+                self._working -= 1
+                self._done.notify_all()
+
+    def wait_until_done(self) -> None:
+        """Until every request that has begun is answered, or dropped."""
+        with self._done:
+            assert self._done.wait_for(lambda: not self._working, timeout=600)
 
     def fault(self, kind: str, **settings: Any) -> None:
         """Plan a fault; see :class:`tests.hub_server.Fault`."""
@@ -100,6 +119,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         """Answer with the first route that fits, or with its error."""
+        with self.server.work():
+            self._handle()
+
+    def _handle(self) -> None:
         if self.server.stopped:
             self.close_connection = True
             return

@@ -297,12 +297,11 @@ class Level:
                 {"k": (3,) * axes, "s": (2,) * axes, "p": (1,) * axes}, {"k": (2,) * axes, "p": "valid", "s": (1, 2)[:axes]},
                 {"k": (2, 3)[:axes], "p": (0, 2)[:axes]}, {"k": (2,) * axes, "d": (2,) * axes, "p": (1,) * axes},
             ]  # fmt: skip
-        how = {"s": (1,) * axes, "p": (0,) * axes, "d": (1,) * axes} | kit.pick(options)
+        how: dict[str, Any] = {"s": (1,) * axes, "p": (0,) * axes, "d": (1,) * axes} | kit.pick(options)
         groups = shape[0] if shape[0] > 1 and kit.chance(0.3) else 1
         outputs = shape[0] if alike else groups * int(kit.rng.integers(1, 3))
-        numbers = (
-            {"same": None, "valid": (0,) * axes}.get(how["p"], how["p"]) if isinstance(how["p"], str) else how["p"]
-        )
+        words = {"same": None, "valid": (0,) * axes}
+        numbers: Any = words[how["p"]] if isinstance(how["p"], str) else how["p"]
         after = shape[1:] if numbers is None else self._fitted(shape[1:], how["k"], how["s"], numbers, how["d"])
         if after is None or outputs * math.prod(after) > MOST:
             return sources[0]

@@ -569,7 +569,7 @@ class _Run:
         return int(steps)
 
     def _array(self, cell: Cell, values: Mapping[tuple[Cell, int], Values], steps: int) -> Any:
-        out = np.zeros((steps, self.batch, *(cell.shape_out or ())), self.number)
+        out: Any = np.zeros((steps, self.batch, *(cell.shape_out or ())), self.number)
         for t in range(steps):
             for index, vector in values[cell, t].items():
                 out[(t, slice(None), *index)] = vector

@@ -273,7 +273,7 @@ class Spoiler:
     def unknown_type(self) -> str:
         class Resonator(nir.NIRNode):
             def __init__(self) -> None:
-                self.input_type = self.output_type = {}
+                self.input_type, self.output_type = dict[str, Any](), dict[str, Any]()
 
         graph, name, _ = self.pick(
             p for p in self.places if not isinstance(p[2], nir.Input | nir.Output | nir.NIRGraph)

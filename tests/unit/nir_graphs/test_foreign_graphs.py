@@ -244,8 +244,7 @@ def test_an_edge_listed_several_times_counts_as_often() -> None:
     x = quarters((T, B, 2), seed=1, low=-0.5, high=1)
     right = {"out": 3 * x, "spikes": 2.0 * (3 * x > [1.5, 2.5])}
     for backend in BACKENDS:
-        fused = {} if backend not in QUICK[1:] else {"fuse": False}
-        found = run_on(backend, graph(nodes, edges), x, dt=1, **fused)
+        found = run_on(backend, graph(nodes, edges), x, dt=1)
         for name, value in right.items():
             np.testing.assert_array_equal(found.outputs[name], value, err_msg=backend)
     assert kinds(graph(nodes, edges), dt=1).count("duplicate edge") == 2
@@ -445,7 +444,7 @@ def test_nobody_can_change_a_graph_that_was_normalised() -> None:
 
 @pytest.mark.parametrize("form", [str.encode, np.str_, np.bytes_, np.array], ids=["bytes", "str_", "bytes_", "0-d"])
 def test_names_in_edges_of_any_string_type(form: Any) -> None:
-    edges = [(form("in"), form("node")), [form("node"), "out"]]
+    edges: list[Any] = [(form("in"), form("node")), [form("node"), "out"]]
     made = graph({"in": entry(1), "node": scale(3), "out": leave(1)}, edges)
     require(made, np.ones((T, B, 1)), 3 * np.ones((T, B, 1)), backends=QUICK)
     table = np.array([["in", "node"], ["node", "out"]], "S16")
@@ -532,7 +531,8 @@ def test_a_ring_that_nothing_enters_excites_itself() -> None:
     """n > w > n, unconnected to the Input: shapes come from the parameters. With v_leak above threshold it fires."""
     n, w = lif((3,), v_leak=1.0, threshold=0.75), nir.Linear(-0.5 * np.eye(3))
     made = graph({"in": entry(1), "n": n, "w": w, "out": leave(3)}, [("n", "w"), ("w", "n"), ("n", "out")])
-    v = z = np.zeros(3)
+    v: Array = np.zeros(3)
+    z = v
     right = []
     for _ in range(T):
         v = v + 0.5 * ((1.0 - v) + z @ w.weight.T)
