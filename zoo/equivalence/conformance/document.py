@@ -55,7 +55,7 @@ def explain(result: Result) -> str:
     """What came of a case, and why where that is known."""
     if result.verdict.outcome == EXACT:
         return ""
-    known = "" if result.subject.adapter else reason(result.subject.name, result.case.name, result.verdict.outcome)
+    known = "" if result.subject.adapter else reason(result.subject.name, result.case.name, result.verdict)
     return "; ".join(part for part in (result.verdict.detail, known) if part)
 
 

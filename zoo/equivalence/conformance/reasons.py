@@ -6,8 +6,9 @@ Each was found by running or reading the version that the table names.
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from itertools import chain
 
-from zoo.equivalence.conformance.judging import REFUSES, WRONG
+from zoo.equivalence.conformance.judging import REFUSES, WRONG, Verdict
 
 _FLATTEN = "nir.Flatten's axes do not count the batch, but are passed to torch.nn.Flatten as they are"
 _DEPTH_FIRST = "nodes run in depth-first order: one branch runs after the node that sums it"
@@ -17,13 +18,10 @@ _CYCLE = "does not return from sorting a graph with a cycle"
 _SINABS_IF = "several spikes per step, subtraction instead of reset, fires at >= threshold, r and v_reset ignored"
 
 REASONS: tuple[tuple[str, str, str], ...] = (
-    ("spyx*", "conv2d-groups*", "groups is ignored"),
-    ("spyx*", "conv2d-depthwise", "groups is ignored"),
     ("spyx*", "conv2d-dilation", "dilation is ignored"),
     ("spyx*", "flatten*", "every Flatten flattens all axes, with channels last"),
     ("*", "flatten*", _FLATTEN),
     ("*", "sumpool2d-padding", "the padding of nir.SumPool2d is dropped (nirtorch issue 44)"),
-    ("*", "conv2d-depthwise", "in_channels is read from weight.shape[1], which nir divides by groups"),
     ("*", "edge-twice*", "an edge that is listed twice counts once"),
     ("sinabs*", "two-outputs", "one Output is returned"),
     ("norse*", "two-outputs", "one Output is returned"),
@@ -72,7 +70,6 @@ REASONS: tuple[tuple[str, str, str], ...] = (
     ("spyx*", "soft-reset", _CYCLE),
     ("spyx*", "cycle-through-subgraph", _CYCLE),
     ("spyx*", "cycle-into-weights", _CYCLE),
-    ("spyx*", "*digits", "does not return from sorting a graph with branches"),
 )
 """(subject, case, why), as patterns; the first that fits holds."""
 DYNAMICS: tuple[tuple[str, str, str], ...] = (
@@ -89,9 +86,21 @@ DYNAMICS: tuple[tuple[str, str, str], ...] = (
 """The same for neurons that follow other equations: why numbers are wrong where nothing else explains it."""
 
 
-def reason(subject: str, case: str, outcome: str) -> str:
+MESSAGES: tuple[tuple[str, str], ...] = (
+    ("Cannot find the input of an empty graph", "a node type has no module, and is dropped without a word"),
+    ("must be divisible by groups", "channels are read from weight.shape[1], which nir divides by groups"),
+    ("feature_group_count must equal", "groups is ignored"),
+    ("no attribute 'detach'", "nir holds numpy arrays, not tensors"),
+    ("The truth value of an array", "parameters (C, H, W) are compared as if they were one number"),
+)
+"""What errors mean that do not say it."""
+
+
+def reason(subject: str, case: str, verdict: Verdict) -> str:
     """What is known of a failure; empty where nothing is, and for refusals, which speak for themselves."""
-    if outcome == REFUSES:
+    if verdict.outcome == REFUSES:
         return ""
-    known = REASONS + DYNAMICS if outcome == WRONG else REASONS
-    return next((text for who, which, text in known if fnmatchcase(subject, who) and fnmatchcase(case, which)), "")
+    meant = (text for part, text in MESSAGES if part in verdict.detail)
+    known = REASONS + DYNAMICS if verdict.outcome == WRONG else REASONS
+    fits = (text for who, which, text in known if fnmatchcase(subject, who) and fnmatchcase(case, which))
+    return next(chain(meant, fits), "")
