@@ -63,7 +63,7 @@ def check(
     if sheet is not None and contents.datasets:
         contact_sheet(contents.datasets, sheet)
         if str(json) != "-":
-            out.print(f"contact sheet: {sheet}", highlight=False, markup=False)
+            out.print(f"contact sheet: {sheet}", highlight=False, markup=False, soft_wrap=True)
     if not contents.fine:
         raise typer.Exit(1)
 
