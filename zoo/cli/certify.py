@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from zoo.cli.common import JsonOption, NameArgument, check_writable, out, parse_size, write_json
+from zoo.cli.interruptions import interruptible
 from zoo.errors import InvalidInputError
 from zoo.nir_graphs.certificate import LIMITS, Certificate, InputGrid
 
@@ -118,12 +119,14 @@ def quantize(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder if it is there.")] = False,
 ) -> None:
     """Round a model's weights to power-of-two grids, and certify it."""
-    from zoo.compression.quantized_bundle import quantize_model
+    from zoo.compression.quantized_bundle import quantize_model, run_folder
+    from zoo.support.provenance import command_line
 
-    model, found = quantize_model(
-        name, out_dir, bits=bits, per=per, calibration=calibration, data=data, steps=steps, batch_size=batch_size, lr=lr,
-        overwrite=overwrite,
-    )  # fmt: skip
+    with interruptible(run_folder(out_dir), command_line()):
+        model, found = quantize_model(
+            name, out_dir, bits=bits, per=per, calibration=calibration, data=data, steps=steps, batch_size=batch_size, lr=lr,
+            overwrite=overwrite,
+        )  # fmt: skip
     out.print(f"quantised model: {model}\n{found.summary()}\nmeasure it: zoo val {model}", highlight=False)
     if not found.certified:
         raise typer.Exit(1)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.common import out, parse_settings
+from zoo.cli.common import parse_settings
+from zoo.cli.interruptions import interruptible, say
 from zoo.errors import DataWarning, InvalidInputError
 from zoo.training.config import TrainConfig, make_train_config, setting_of, type_of
 
@@ -57,7 +58,7 @@ def train(
     Ctrl-C writes a checkpoint, prints the command that continues, and exits with code 130. An image that cannot be read is a
     warning, and another image takes its place.
     """
-    from zoo.training.folder import read_run
+    from zoo.training.folder import read_run, resume_command
     from zoo.training.naming import default_name
     from zoo.training.product import train_model
 
@@ -68,9 +69,9 @@ def train(
         out_dir, fields = resume, _overriding(read_run(resume).model_dump(), fields)
     settings = make_train_config(**_with_arch(fields))
     folder = out_dir or Path("runs") / (settings.name or default_name(settings.arch, settings.data))
-    with _warnings_as_lines(), _interruptible(folder):
-        model = train_model(settings, folder, start=_start(settings, folder), say=_say)
-    _say(f"trained model: {model}\nmeasure it: zoo val {model}")
+    with _warnings_as_lines(), interruptible(folder, resume_command(folder)):
+        model = train_model(settings, folder, start=_start(settings, folder), say=say)
+    say(f"trained model: {model}\nmeasure it: zoo val {model}")
 
 
 def _fields(words: Sequence[str], config: Path | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -118,28 +119,6 @@ def _start(settings: TrainConfig, folder: Path) -> Detector | None:
     import zoo
 
     return zoo.load(settings.start, trainable=True)
-
-
-def _say(text: str) -> None:
-    printable = text.encode(errors="backslashreplace").decode()  # names of files may be no text
-    out.print(printable, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
-    """Say how to continue when a signal ends the training."""
-    from zoo.training.folder import has_checkpoint, resume_command
-    from zoo.training.interrupts import Interrupted
-
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        code = error.exit_code if isinstance(error, Interrupted) else 130
-        if has_checkpoint(folder):
-            _say(f"interrupted, and the last checkpoint is intact. Continue with:\n{resume_command(folder)}")
-        else:
-            _say("interrupted before the first step: nothing is lost")
-        raise typer.Exit(code) from None
 
 
 @contextmanager

@@ -66,8 +66,9 @@ def quantize_model(
     pictures = calibration_pictures(source, detector, calibration, seed) if calibration else None
     made: dict[str, Any] = {"bits": bits, "per": per, "calibration": pictures}
     if steps:
-        run = Path(out_dir).with_name(Path(out_dir).name + ".run")
-        tuned = fine_tune(detector, run, source, steps=steps, batch_size=batch_size, lr=lr, seed=seed, **made)
+        tuned = fine_tune(
+            detector, run_folder(out_dir), source, steps=steps, batch_size=batch_size, lr=lr, seed=seed, **made
+        )
         out = quantization.finish(tuned)
     else:
         out = quantization.quantize(detector, **made)
@@ -75,6 +76,11 @@ def quantize_model(
     fields = _fields(card, out, found, steps=steps, calibration=calibration)
     state = {key: tensor.detach() for key, tensor in detector.state_dict().items()}
     return bundle.write(out_dir, out, card_fields=fields, trainable_state=state, overwrite=overwrite), found
+
+
+def run_folder(out_dir: str | Path) -> Path:
+    """Where the fine-tuning of a model that will lie in ``out_dir`` keeps its checkpoints."""
+    return Path(out_dir).with_name(Path(out_dir).name + ".run")
 
 
 def fine_tune(

@@ -76,7 +76,8 @@ def train(
         state = folder.load()
         before = _model_before(config, state, start)
         spec = model_config(config, ["object"], before).input
-        dataset, validation = open_training_set(config, spec), open_validation_set(config, spec)
+        dataset = open_training_set(config, spec)
+        validation = open_validation_set(config, spec, dataset.class_names)
         run = Run(config, model_config(config, dataset.class_names, before), dataset, start)
         if state is not None:
             require_same(state["data"], run.data, dataset)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zoo.config import InputSpec
-from zoo.data import is_generated, open_dataset
+from zoo.data import is_generated, open_dataset, split_of
 from zoo.data.sample import DetectionDataset
 from zoo.errors import DataError, MissingFrameworkError
 from zoo.training.config import TrainConfig
@@ -35,11 +37,11 @@ def open_training_set(config: TrainConfig, spec: InputSpec) -> DetectionDataset:
     return dataset
 
 
-def open_validation_set(config: TrainConfig, spec: InputSpec) -> DetectionDataset | None:
+def open_validation_set(config: TrainConfig, spec: InputSpec, class_names: Sequence[str]) -> DetectionDataset | None:
     """The images to measure mAP on while training, or None where none is measured.
 
     Raises:
-        DataError: no such data set or split.
+        DataError: no such data set or split, or other classes than those that are trained.
         MissingFrameworkError: what measures mAP is not installed.
     """
     if not config.validate_every:
@@ -49,7 +51,7 @@ def open_validation_set(config: TrainConfig, spec: InputSpec) -> DetectionDatase
     except ImportError as error:
         raise MissingFrameworkError("measuring mAP needs faster-coco-eval: pip install 'nir-zoo[eval]'") from error
     made = is_generated(config.data)
-    return open_dataset(
+    dataset = open_dataset(
         config.data,
         config.validate_split or ("test" if made else None),
         prefer=VALIDATED,
@@ -58,3 +60,10 @@ def open_validation_set(config: TrainConfig, spec: InputSpec) -> DetectionDatase
         image_size=config.image_size,
         spec=spec,
     )
+    if sorted(dataset.class_names) != sorted(class_names):
+        strange = [name for name in dataset.class_names if name not in class_names]
+        raise DataError(
+            f"the split {split_of(dataset)!r} has {len(dataset.class_names)} classes and the training has {len(class_names)}; "
+            f"only the split has {', '.join(map(repr, strange[:5])) or 'none'}: choose another --val-split"
+        )
+    return dataset

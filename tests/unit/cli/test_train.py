@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import zoo
-from tests.unit.training.conftest import write_set
+from tests.unit.training.conftest import receive_interrupts, write_set
 from zoo.cli import main
 from zoo.training import TrainConfig, product
 from zoo.training.config import setting_of, type_of
@@ -237,3 +239,40 @@ def test_folders_whose_names_are_no_text(run: Run) -> None:
     assert done.code == 0, done.err
     assert "r\\udcff[/x]" in done.out
     assert zoo.info(Path(name) / "model").name == "spikeyolo-pico-digits"
+
+
+def test_an_interrupted_fine_tuning_of_quantize_continues(
+    monkeypatch: pytest.MonkeyPatch, model_folder: Path, tmp_path: Path
+) -> None:
+    """The same command continues; its folder is beside the model that is to be."""
+    monkeypatch.chdir(tmp_path)
+    code = """
+import os, signal, sys
+from zoo.training.loop import Run
+advance = Run.advance
+def stop(self, batch):
+    values = advance(self, batch)
+    if self.step == 2:
+        os.kill(os.getpid(), signal.SIGINT)
+    return values
+if sys.argv.pop(1) == "stop":
+    Run.advance = stop
+from zoo.cli import main
+main(sys.argv[1:])
+"""
+    words = ["quantize", str(model_folder), "--out", "q8", "--calibration", "2", "--steps", "3", "--batch-size", "2"]
+
+    def command(what: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code, what, *words],
+            text=True, capture_output=True, check=False, preexec_fn=receive_interrupts,
+        )  # fmt: skip
+
+    stopped = command("stop")
+    assert stopped.returncode == 130, stopped.stderr
+    assert "quantize" in stopped.stdout.splitlines()[-1]
+    assert not Path("q8").exists()
+    assert "step-000000002.pt" in [path.name for path in Path("q8.run/checkpoints").iterdir()]
+    done = command("go on")
+    assert done.returncode in {0, 1}, done.stderr
+    assert zoo.load("q8").config.quantization is not None

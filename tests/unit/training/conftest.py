@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ def small_settings(**changes: Any) -> TrainConfig:
         "threads": 1,
     }
     return make_train_config(**(fields | changes))
+
+
+def receive_interrupts() -> None:
+    """For ``preexec_fn``: a shell lets its background jobs ignore Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -183,6 +183,18 @@ def test_a_disk_that_is_gone_leaves_a_checkpoint(tmp_path: Path) -> None:
     assert state["step"] == 3
 
 
+def test_a_validation_split_of_other_classes_is_refused(tmp_path: Path) -> None:
+    data = write_set(tmp_path / "set")
+    path = data / "annotations" / "test.json"
+    content = json.loads(path.read_text())
+    content["categories"][3]["name"] = "three"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"the split 'test' .* only the split has 'three': choose another --val-split"):
+        train(small_settings(data=str(data), validate_every=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    train(small_settings(data=str(data), steps=1), tmp_path / "run")
+
+
 def test_a_measurement_that_fails_is_a_warning(tmp_path: Path) -> None:
     data = write_set(tmp_path / "set")
     path = data / "annotations" / "test.json"
