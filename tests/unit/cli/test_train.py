@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import zoo
-from tests.unit.training.conftest import receive_interrupts, write_set
+from tests.unit.training.conftest import RECEIVES_INTERRUPTS, write_set
 from zoo.cli import main
 from zoo.training import TrainConfig, product
 from zoo.training.config import setting_of, type_of
@@ -264,8 +264,8 @@ main(sys.argv[1:])
 
     def command(what: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code, what, *words],
-            text=True, capture_output=True, check=False, preexec_fn=receive_interrupts,
+            [sys.executable, "-W", "ignore", "-c", RECEIVES_INTERRUPTS + code, what, *words],
+            text=True, capture_output=True, check=False
         )  # fmt: skip
 
     stopped = command("stop")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,8 @@ def small_settings(**changes: Any) -> TrainConfig:
     return make_train_config(**(fields | changes))
 
 
-def receive_interrupts() -> None:
-    """For ``preexec_fn``: a shell lets its background jobs ignore Ctrl-C, and children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+RECEIVES_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""First line of programs that are interrupted: a shell lets its background jobs, and their children, ignore Ctrl-C."""
 
 
 def same(one: Any, other: Any) -> bool:
