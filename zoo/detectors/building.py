@@ -70,11 +70,15 @@ def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def encoder_of(config: ModelConfig) -> EventEncoder | None:
-    """The encoder that a configuration describes, without numbers; None for images. It needs no framework.
+    """The encoder that a configuration describes, without numbers; None for images, whatever the architecture is.
+
+    It needs no framework.
 
     Raises:
         UnknownModelError, ConfigError: as :func:`create`.
     """
+    if config.input.events is None:
+        return None
     family, size = registry.check(config)
     with _explained(config), torch.device("meta"):
         return family.build_encoder(size, config)

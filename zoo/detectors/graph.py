@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from zoo.config import ModelConfig
 from zoo.detectors.base import DetectorBase
 from zoo.errors import InvalidInputError
+from zoo.heads.table import head_of
 
 if TYPE_CHECKING:
     from zoo.nir_graphs.graph import FlatGraph
@@ -38,6 +39,7 @@ class GraphDetector(DetectorBase):
     def __init__(self, runnable: RunnableGraph, config: ModelConfig, encoder: nn.Module | None = None) -> None:
         self.runnable = runnable
         self.encoder = encoder
+        head_of(config.decode)  # refuses a head that nothing here can decode, before anything runs
         self.config = config
         self.card = None
         self.info = runnable.graph.info

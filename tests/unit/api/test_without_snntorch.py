@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 import zoo
+from zoo.cards import CARDS
+from zoo.errors import ConfigError, UnknownModelError
+from zoo.hub.integrity import write_manifest
 
 CODE = """
 import json, sys
@@ -46,6 +51,28 @@ print(json.dumps(found))
 """
 CASES = [("spikeyolo-digits", "reference"), ("spikeyolo-digits", "norse"), ("eas-snn-digits-events", "norse"),
          ("ems-yolo-digits", "jax")]  # fmt: skip
+
+
+def test_graphs_of_unknown_architectures_run(tmp_path: Path) -> None:
+    """A graph and a configuration say everything; a head that nobody can decode is refused at once."""
+    folder = tmp_path / "model"
+    shutil.copytree(CARDS / "ems-yolo-digits", folder)
+    known = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(known.replace("ems-yolo-pico", "somebodys-yolo-x"))
+    write_manifest(folder)
+    images = torch.rand(1, 3, 96, 96)
+    with torch.inference_mode():
+        for one, other in zip(
+            zoo.load(folder, backend="norse")(images), zoo.load("ems-yolo-digits")(images), strict=True
+        ):
+            assert torch.equal(one, other)
+    with pytest.raises(UnknownModelError, match="no architecture 'somebodys-yolo-x'"):
+        zoo.load(folder)
+    (folder / "config.json").write_text(known.replace('"kind": "anchors"', '"kind": "centre"'))
+    write_manifest(folder)
+    for backend in ("norse", "snntorch"):
+        with pytest.raises(ConfigError, match="no head of the kind 'centre'"):
+            zoo.load(folder, backend=backend)
 
 
 def test_backends_need_no_snntorch() -> None:
